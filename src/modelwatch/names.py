@@ -1,0 +1,108 @@
+"""Every name that leaves the process, once: metrics with their labels, unit and help text, and the special label values."""
+
+from __future__ import annotations
+
+from typing import Literal, NamedTuple
+
+Kind = Literal["counter", "histogram", "gauge"]
+
+
+class Metric(NamedTuple):
+    """A metric as it is exported: `labels` come after `model_name` and `model_version`."""
+
+    name: str
+    kind: Kind
+    labels: tuple[str, ...]
+    help: str
+
+
+# label values that mean something
+OTHER = "__other__"  # every value over the cap of a label
+INVALID = "__invalid__"  # a value whose type has no safe text
+UNMATCHED = "__unmatched__"  # a request that no route answered
+
+# requests: rate, errors, duration
+REQUESTS = Metric(
+    "ml_requests_total", "counter", ("endpoint",),
+    "Finished requests, failed and cancelled ones included.",
+)  # fmt: skip
+FAILED = Metric(
+    "ml_requests_failed_total", "counter", ("endpoint",),
+    "Requests that ended in an exception or a status of 500 and above. Known endpoints start at 0.",
+)  # fmt: skip
+ERRORS = Metric(
+    "ml_errors_total", "counter", ("endpoint", "error_type"),
+    "Failed requests by exception class, or http_<status> for a status of 500 and above.",
+)  # fmt: skip
+CANCELLED = Metric(
+    "ml_requests_cancelled_total", "counter", ("endpoint",),
+    "Requests whose client went away; counted in requests, in no ratio.",
+)  # fmt: skip
+DURATION = Metric(
+    "ml_request_duration_seconds", "histogram", ("endpoint",),
+    "Seconds from the start of a request to the end of its answer, failures included.",
+)  # fmt: skip
+IN_PROGRESS = Metric("ml_requests_in_progress", "gauge", (), "Requests being answered by this host now.")
+THROUGHPUT = Metric(
+    "ml_throughput_requests_per_second", "gauge", (),
+    "Requests finished by this host in the last 60 seconds, divided by 60.",
+)  # fmt: skip
+
+# what the model answers
+PREDICTIONS = Metric(
+    "ml_predictions_by_class_total", "counter", ("predicted_class",), "Predictions by predicted class."
+)
+PREDICTION_VALUE = Metric("ml_prediction_value", "histogram", (), "Predicted values of a regression model.")
+CONFIDENCE = Metric(
+    "ml_prediction_confidence", "histogram", (),
+    "Confidence of the predictions; values outside 0 to 1 are in the outer buckets.",
+)  # fmt: skip
+LOW_CONFIDENCE = Metric(
+    "ml_low_confidence_predictions_total", "counter", ("threshold",), "Predictions with a confidence below the threshold."
+)
+SEGMENTS = Metric("ml_requests_by_segment_total", "counter", ("segment",), "Predictions by segment.")
+
+# what the model is asked
+FEATURE_VALUE = Metric(
+    "ml_feature_value", "histogram", ("feature_name",), "Values of a numeric feature, on bins of the reference profile."
+)
+FEATURE_CATEGORY = Metric(
+    "ml_feature_category_total", "counter", ("feature_name", "category"), "Values of a categorical feature."
+)
+FEATURE_INVALID = Metric(
+    "ml_feature_invalid_total", "counter", ("feature_name", "reason"),
+    "Feature values that are in no bin: missing, nan, type; and inf, which is in the outer bins too.",
+)  # fmt: skip
+MODEL_INFO = Metric("ml_model_info", "gauge", (), "1 for every model and version that this host serves.")
+
+# ourselves
+EVENTS = Metric("modelwatch_events_total", "counter", (), "Events folded into the counts.")
+REFUSED = Metric(
+    "modelwatch_values_refused_total", "counter", ("where", "kind"),
+    "Values that were left out of the counts: field of the event, and what was wrong with the value.",
+)  # fmt: skip
+OVERFLOW = Metric(
+    "modelwatch_label_overflow_total", "counter", ("metric", "label"),
+    "Events counted under __other__ because the label already has its maximum number of values.",
+)  # fmt: skip
+INTERNAL_ERRORS = Metric(
+    "modelwatch_internal_errors_total", "counter", ("where",), "Faults of the monitor itself; the host was not disturbed."
+)
+ABANDONED = Metric(
+    "modelwatch_events_abandoned_total", "counter", (),
+    "Events given up because the counting was blocked and the buffer was full twice over.",
+)  # fmt: skip
+CALLER_FOLDS = Metric(
+    "modelwatch_caller_folds_total", "counter", (), "Chunks that a request had to count itself because the buffer was full."
+)
+WORKERS = Metric("modelwatch_workers", "gauge", (), "Worker processes of this host that reported in the last 10 seconds.")
+WORKER_DEATHS = Metric(
+    "modelwatch_worker_deaths_total", "counter", (), "Worker processes that stopped reporting without closing."
+)
+FLUSH_LAG = Metric(
+    "modelwatch_flush_lag_seconds", "gauge", (), "Age of the oldest counts of a living worker that are not yet shown."
+)
+COLLECTOR_ERRORS = Metric(
+    "modelwatch_collector_errors_total", "counter", ("family",), "Families left out of a scrape because they failed."
+)
+LIVE_UP = Metric("modelwatch_live_up", "gauge", (), "1 if the counts are kept in the live.db of the host, 0 if only in memory.")
