@@ -1,0 +1,116 @@
+"""Label values: safe text from any value, and small integer codes for a bounded number of them."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Iterable, Sequence
+from hashlib import blake2b
+from itertools import repeat
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelwatch.names import INVALID, OTHER
+
+LONGEST = 128  # characters of a label value; longer ones end in ~ and a hash of the whole
+
+NONE_CODE, OTHER_CODE = 0, 1
+
+_NUMPY_WHOLE = (np.int8, np.int16, np.int32, np.int64, np.uint8, np.uint16, np.uint32, np.uint64)
+#: Only values of these types are ever asked for their text, by a function that is not the value's own.
+_TEXT_OF: dict[type, Callable[[Any], str]] = {bool: str, int: int.__repr__, float: float.__repr__, np.bool_: str}
+_TEXT_OF |= dict.fromkeys(_NUMPY_WHOLE, lambda value: int.__repr__(int(value)))
+_TEXT_OF |= dict.fromkeys((np.float32, np.float64), lambda value: float.__repr__(float(value)))
+
+
+def label_text(value: object) -> tuple[str, str]:
+    """Return (a safe label value, why it was refused or ""); only well-known types are asked for their text.
+
+    Lone surrogates are replaced, long text is cut to 128 characters and keeps a hash of the whole.
+
+    Examples
+    --------
+    >>> label_text("positive"), label_text(3), label_text(object())
+    (('positive', ''), ('3', ''), ('__invalid__', 'type'))
+    """
+    kind = type(value)
+    try:
+        if issubclass(kind, str):
+            text = str.__str__(value)  # type: ignore[arg-type]  # a subclass may override __str__: not asked
+        elif (issubclass(kind, float) or kind is np.float32) and not math.isfinite(value):  # type: ignore[arg-type]  # a float
+            return INVALID, "nan"
+        else:
+            text = _TEXT_OF[kind](value)
+        text = text.encode("utf-8", "replace").decode()
+    except BaseException:  # noqa: BLE001  # 10**5000 has no text; unknown types are a KeyError
+        return INVALID, "type"
+    if len(text) > LONGEST:
+        text = text[: LONGEST - 17] + "~" + blake2b(text.encode(), digest_size=8).hexdigest()
+    return text, ""
+
+
+class LabelCodes:
+    """Codes of one label's values: 0 is None, 1 is every value over the cap.
+
+    cap : most values with a code of their own.
+    known : values that have one from the start; they do not count towards the cap.
+    """
+
+    def __init__(self, cap: int, known: Iterable[str] = ()) -> None:
+        self.cap = cap
+        self.names: list[str] = ["", OTHER]  # by code; the name of code 0 is never shown
+        self._code: dict[str | None, int] = {None: NONE_CODE, OTHER: OTHER_CODE}
+        self._typed: dict[type, dict[Any, int]] = {kind: {} for kind in (int, bool, np.int64, np.bool_)}
+        self.overflow = 0  # values that went to `__other__` since `drain`
+        self.refused: dict[str, int] = {}  # values without a safe text since `drain`, by reason
+        for value in known:
+            self.know(value)
+        self._most = len(self.names) + cap
+
+    def know(self, value: str) -> None:
+        """Give a value a code whatever the cap: it is counted already."""
+        if value not in self._code:
+            self._code[value] = len(self.names)
+            self.names.append(value)
+
+    def encode_one(self, value: object) -> int:
+        """Return the code of a value."""
+        same = self._typed.get(type(value))  # 1, True and 1.0 are one dict key: each type has a map of its own
+        code = same.get(value) if same is not None else self._code.get(value) if type(value) is str else None
+        if code is not None:
+            return code
+        if value is None:
+            return NONE_CODE
+        text, refused = label_text(value)
+        if refused:
+            self.refused[refused] = self.refused.get(refused, 0) + 1
+        code = self._code.get(text)
+        if code is None:
+            if len(self.names) >= self._most and not refused:
+                self.overflow += 1
+                return OTHER_CODE
+            self.know(text)
+            code = self._code[text]
+        if same is not None and len(same) < self.cap:
+            same[value] = code
+        return code
+
+    def encode(self, values: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.intp]:
+        """Return the codes of a column."""
+        if isinstance(values, np.ndarray):
+            values = values.tolist()
+        try:
+            codes = np.fromiter(map(self._code.get, values, repeat(-1)), np.intp, len(values))
+        except BaseException:  # noqa: BLE001  # unhashable, or a raising __hash__ or __eq__
+            codes = np.fromiter((-1 if type(v) is not str else self._code.get(v, -1) for v in values), np.intp, len(values))
+        if len(codes) and codes.min() < 0:
+            for i in np.flatnonzero(codes < 0).tolist():
+                codes[i] = self.encode_one(values[i])
+        return codes
+
+    def drain(self) -> tuple[int, dict[str, int]]:
+        """Return and clear (values over the cap, refused values by reason)."""
+        overflow, refused = self.overflow, self.refused
+        self.overflow, self.refused = 0, {}
+        return overflow, refused
