@@ -18,7 +18,7 @@ import numpy.typing as npt
 
 from modelwatch import names
 from modelwatch.events import CANCELLED
-from modelwatch.labels import NONE_CODE, LabelCodes
+from modelwatch.labels import NONE_CODE, LabelCodes, is_missing
 from modelwatch.schema import ModelSchema
 from modelwatch.tally import Labels, Table, Tally
 
@@ -33,14 +33,14 @@ _ABSENT = object()
 
 def numbers(values: Column) -> Numbers:
     """Return (doubles, their positions or None for all, how many were missing, how many were no number)."""
-    if isinstance(values, np.ndarray) and values.dtype.kind in "fiu":
+    if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return values.astype(np.float64), None, 0, 0
     try:
         return np.frombuffer(array("d", values)).copy(), None, 0, 0
     except BaseException:  # noqa: BLE001 - a value's own __float__ may raise anything
         good, at, missing = array("d"), [], 0
     for i, value in enumerate(values):
-        if value is None:
+        if is_missing(value):
             missing += 1
             continue
         try:

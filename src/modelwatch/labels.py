@@ -50,6 +50,11 @@ def label_text(value: object) -> tuple[str, str]:
     return text, ""
 
 
+def is_missing(value: object) -> bool:
+    """Tell None and pandas' NA from values."""
+    return value is None or type(value).__name__ == "NAType"
+
+
 class LabelCodes:
     """Codes of one label's values: 0 is None, 1 is every value over the cap.
 
@@ -80,7 +85,7 @@ class LabelCodes:
         code = same.get(value) if same is not None else self._code.get(value) if type(value) is str else None
         if code is not None:
             return code
-        if value is None:
+        if is_missing(value):
             return NONE_CODE
         text, refused = label_text(value)
         if refused:

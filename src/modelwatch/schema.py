@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 
 from modelwatch import names
+from modelwatch.errors import DamagedData
 from modelwatch.reference import Reference
 from modelwatch.tally import TableSchema, Tally
 
@@ -95,6 +97,27 @@ class ModelSchema:
     def fingerprints(self) -> dict[str, str]:
         """{table name: schema fingerprint}."""
         return {table.name: table.fingerprint for table in self.tables}
+
+    def to_json(self) -> str:
+        """Return the schema as JSON, so that whoever reads the counts knows their edges."""
+        return json.dumps(asdict(self), separators=(",", ":"))
+
+    @classmethod
+    def from_json(cls, text: str) -> ModelSchema:
+        """Read `to_json` back.
+
+        Raises
+        ------
+        DamagedData   not a schema.
+        """
+        try:
+            given = json.loads(text)
+            numeric = {name: (tuple(kept), tuple(shown)) for name, (kept, shown) in given.pop("numeric").items()}
+            categorical = {name: tuple(known) for name, known in given.pop("categorical").items()}
+            lists = {k: tuple(v) for k, v in given.items() if isinstance(v, list)}
+            return cls(numeric=numeric, categorical=categorical, **{**given, **lists})
+        except Exception as error:
+            raise DamagedData(f"schema: {text[:40]!r} cannot be read ({error}). Its histograms are not shown.") from None
 
     def empty(self) -> Tally:
         """Return a tally of nothing, with the rows that exist from the start."""

@@ -168,6 +168,14 @@ class Tally:
                 mine = self.tables[name] = Table(table.fingerprint, width, table.sums_kind, max(4, len(table.rows)))
             mine.add(table, sign)
 
+    def add_matching(self, other: Tally, sign: int = 1) -> list[str]:
+        """Add the tables that have the same schema, or that this tally lacks; return the names of those left out."""
+        left_out = [name for name, t in other.tables.items() if self.tables.get(name, t).fingerprint != t.fingerprint]
+        if left_out:
+            other = other.matching(self.fingerprints())
+        self.add(other, sign)
+        return left_out
+
     def minus(self, earlier: Tally) -> Tally:
         """Return the counts since `earlier`, which this tally must contain."""
         delta = self.copy()

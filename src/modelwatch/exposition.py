@@ -1,0 +1,236 @@
+"""Prometheus text and OpenMetrics from tallies, by series templates that are made once and only filled in."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import chain
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelwatch import names
+from modelwatch.names import Metric
+from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema
+from modelwatch.tally import Labels, Table, Tally
+
+TEXT = "text/plain; version=0.0.4; charset=utf-8"
+OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+
+
+@dataclass(frozen=True)
+class Source:
+    """The counts of one model version, as they are shown: `name` and `version` become labels."""
+
+    name: str
+    version: str
+    schema: ModelSchema
+    tally: Tally
+
+
+@dataclass(frozen=True)
+class GaugeValue:
+    """One value of a gauge, or of a counter that is not in a tally."""
+
+    metric: Metric
+    value: float
+    labels: Mapping[str, str] = field(default_factory=dict)
+
+
+def escape(value: str) -> str:
+    """Return a label value as it stands between the quotes."""
+    return value.replace("\\", "\\\\").replace("\n", "\\n").replace('"', '\\"')
+
+
+def label_set(labels: Mapping[str, str]) -> str:
+    """Return `a="1",b="2"`."""
+    return ",".join(f'{name}="{escape(value)}"' for name, value in labels.items())
+
+
+def number(value: float) -> str:
+    """Return a value as Prometheus writes it."""
+    return "+Inf" if value == np.inf else "-Inf" if value == -np.inf else "NaN" if value != value else repr(float(value))
+
+
+class _Block:
+    """The series of one metric of one model version: their lines as a template, and the values that go in."""
+
+    def __init__(self, metric: Metric, source: Source) -> None:
+        self.metric = metric
+        self.constant = {"model_name": source.name, "model_version": source.version}
+        self.table: Table | None = None
+        self.made = 0
+        self.parts: list[tuple[str, str]] = []  # per row: its lines, and the lines that OpenMetrics leaves out
+        self.edges, self.columns = _shown_edges(metric, source.schema)
+        # A sum that can fall is no counter, and OpenMetrics forbids it; without a sum it forbids the count, too.
+        self.summed = not self.edges or all(not edges or edges[0] >= 0 for edges in self.edges)
+
+    def grow(self, table: Table) -> bool:
+        """Make the lines of rows that are new; return whether there were any."""
+        if table is not self.table:  # summed up anew: the rows may have another order
+            self.table, self.made, self.parts = table, 0, []
+        new = list(table.rows)[self.made :]
+        for labels in new:
+            self.parts.append(self._lines(labels))
+        self.made += len(new)
+        return bool(new)
+
+    def _edges_of(self, row: int) -> tuple[float, ...]:
+        return self.edges[row if len(self.edges) > 1 or self.metric is names.FEATURE_VALUE else 0]
+
+    def _lines(self, labels: Labels) -> tuple[str, str]:
+        inside = label_set(self.constant | dict(zip(self.metric.labels, labels, strict=True))).replace("%", "%%")
+        name = self.metric.name
+        if self.metric.kind != "histogram":
+            return f"{name}{{{inside}}} %d\n", ""
+        edges = self._edges_of(len(self.parts))
+        text = "".join(f'{name}_bucket{{{inside},le="{number(edge)}"}} %d\n' for edge in (*edges, np.inf))
+        count = f"{name}_count{{{inside}}} %d\n"
+        return (f"{text}{count}{name}_sum{{{inside}}} %a\n", "") if self.summed else (text, count)
+
+    def template(self, *, openmetrics: bool) -> str:
+        return "".join([a if openmetrics else a + b for a, b in self.parts])
+
+    def values(self, *, openmetrics: bool) -> list[Any]:
+        table = self.table
+        if table is None:
+            return []
+        counts = table.counts[: self.made]
+        if self.metric.kind != "histogram":
+            return counts[:, 0].tolist()  # type: ignore[no-any-return]  # ints
+        upto = counts.cumsum(axis=1)
+        with_count = self.summed or not openmetrics
+        if len(set(map(len, self.columns))) == 1:
+            picked = np.array(self.columns) if len(self.columns) == len(upto) else np.array(self.columns * len(upto))
+            rows = _pick(upto, picked.reshape(len(upto), -1), with_count=with_count).tolist()
+        else:
+            one = [_pick(upto[i : i + 1], np.array([c]), with_count=with_count) for i, c in enumerate(self.columns[: self.made])]
+            rows = [row.tolist()[0] for row in one]
+        if self.summed:
+            scale = 1e-9 if table.sums_kind == "ns" else 1.0
+            for row, total in zip(rows, (table.sums[: self.made] * scale).tolist(), strict=True):
+                row.append(total)
+        return list(chain.from_iterable(rows))
+
+
+def _pick(upto: npt.NDArray[np.int64], columns: npt.NDArray[np.intp], *, with_count: bool) -> npt.NDArray[np.int64]:
+    """Return the cumulative counts at the shown edges, at +Inf, and the count."""
+    shown = np.take_along_axis(upto, columns, axis=1)
+    total = upto[:, -1:]
+    return np.concatenate([shown, total, total] if with_count else [shown, total], axis=1)
+
+
+def _shown_edges(metric: Metric, schema: ModelSchema) -> tuple[list[tuple[float, ...]], list[list[int]]]:
+    """Return (edges shown, their columns): one of each for all rows, or one for each feature."""
+    if metric is names.FEATURE_VALUE:
+        pairs = list(schema.numeric.values())
+    elif metric is names.CONFIDENCE:
+        pairs = [(schema.confidence, tuple(sorted({*CONFIDENCE_EDGES, schema.threshold})))]
+    elif metric is names.DURATION:
+        pairs = [(schema.latency, schema.latency)]
+    elif metric is names.PREDICTION_VALUE:
+        pairs = [(schema.value_edges, schema.value_edges)]
+    else:
+        pairs = []
+    return [shown for _, shown in pairs], [[kept.index(edge) for edge in shown] for kept, shown in pairs]
+
+
+COUNTED = (
+    names.REQUESTS, names.FAILED, names.ERRORS, names.CANCELLED, names.DURATION, names.PREDICTIONS, names.PREDICTION_VALUE,
+    names.CONFIDENCE, names.LOW_CONFIDENCE, names.SEGMENTS, names.FEATURE_VALUE, names.FEATURE_CATEGORY, names.FEATURE_INVALID,
+    names.EVENTS, names.REFUSED, names.OVERFLOW, names.INTERNAL_ERRORS, names.ABANDONED, names.CALLER_FOLDS,
+)  # fmt: skip
+
+
+class _Family:
+    """One metric over all models. Rendering costs a cumulative sum and one `%` for all its series."""
+
+    def __init__(self, metric: Metric) -> None:
+        self.metric = metric
+        self.blocks: dict[tuple[str, str], tuple[ModelSchema, _Block]] = {}
+        self.order: list[tuple[str, str]] = []
+        self.templates: dict[bool, bytes] = {}
+
+    def render(self, sources: Sequence[Source], *, openmetrics: bool) -> bytes:
+        shown = [s for s in sources if self.metric.name in s.tally.tables]
+        order = [(s.name, s.version) for s in shown]
+        stale, self.order = order != self.order, order
+        blocks = []
+        for source in shown:
+            key = (source.name, source.version)
+            schema, block = self.blocks.get(key, (None, None))
+            if block is None or schema is not source.schema:
+                block = _Block(self.metric, source)
+                self.blocks[key] = source.schema, block
+                stale = True
+            stale |= block.grow(source.tally.tables[self.metric.name])
+            blocks.append(block)
+        if stale or openmetrics not in self.templates:
+            if stale:
+                self.templates.clear()
+            body = "".join([block.template(openmetrics=openmetrics) for block in blocks])
+            head = head_lines(self.metric, openmetrics=openmetrics).replace("%", "%%")
+            # bytes % values takes half the time of str % values, and needs no encoding afterwards
+            self.templates[openmetrics] = (head + body).encode() if body else b""
+        values = chain.from_iterable([block.values(openmetrics=openmetrics) for block in blocks])
+        return self.templates[openmetrics] % tuple(values)
+
+
+def head_lines(metric: Metric, *, openmetrics: bool) -> str:
+    """Return the HELP and TYPE lines of a metric."""
+    name = metric.name.removesuffix("_total") if openmetrics and metric.kind == "counter" else metric.name
+    text = metric.help.replace("\\", "\\\\").replace("\n", "\\n")
+    return f"# HELP {name} {text}\n# TYPE {name} {metric.kind}\n"
+
+
+class Page:
+    """Renders `/metrics`. Keeps the templates of its series; not thread-safe."""
+
+    def __init__(self) -> None:
+        self._families = [_Family(metric) for metric in COUNTED]
+
+    def render(
+        self,
+        sources: Sequence[Source],
+        gauges: Sequence[GaugeValue] = (),
+        *,
+        openmetrics: bool = False,
+        foreign: bytes = b"",
+        on_error: Callable[[str, Exception], None] = lambda _name, _error: None,
+    ) -> bytes:
+        """Return the exposition.
+
+        Parameters
+        ----------
+        sources : the model versions to show.
+        gauges : values that are not in a tally, in the order of their metrics.
+        openmetrics : OpenMetrics 1.0 instead of Prometheus text 0.0.4.
+        foreign : families of others, in the same format and without `# EOF`.
+        on_error : called with (family, error) when a family cannot be rendered; it costs only itself.
+        """
+        parts = []
+        for family in self._families:
+            try:
+                parts.append(family.render(sources, openmetrics=openmetrics))
+            except Exception as error:  # noqa: BLE001
+                family.blocks.clear()
+                family.templates.clear()
+                on_error(family.metric.name, error)
+        parts.append(_render_gauges(gauges, openmetrics=openmetrics))
+        parts.append(foreign)
+        if openmetrics:
+            parts.append(b"# EOF\n")
+        return b"".join(parts)
+
+
+def _render_gauges(gauges: Sequence[GaugeValue], *, openmetrics: bool) -> bytes:
+    lines: list[str] = []
+    last: Metric | None = None
+    for gauge in gauges:
+        if gauge.metric is not last:
+            lines.append(head_lines(gauge.metric, openmetrics=openmetrics))
+            last = gauge.metric
+        inside = label_set(gauge.labels)
+        lines.append(f"{gauge.metric.name}{{{inside}}} {number(gauge.value)}\n" if inside else f"{gauge.metric.name} {number(gauge.value)}\n")
+    return "".join(lines).encode()

@@ -1,0 +1,79 @@
+"""A batch of predictions as columns: from a pandas DataFrame, an Arrow table, or a dict of arrays, without importing either library."""
+
+from __future__ import annotations
+
+from collections.abc import Container, Mapping
+from typing import Any
+
+import numpy as np
+
+from modelwatch.errors import ModelwatchError
+from modelwatch.kernel import Column
+
+TEXT_COLUMNS = ("endpoint", "error", "segment")
+NUMBER_COLUMNS = ("duration", "confidence")
+COLUMNS = (*TEXT_COLUMNS, *NUMBER_COLUMNS, "prediction")
+
+
+def columns_of(
+    frame: Any, endpoint: str, features: Container[str], *, classes: bool = True
+) -> tuple[dict[str, Column], dict[str, Column], int]:
+    """Return (columns, feature columns, number of rows); columns that are neither are left alone.
+
+    Parameters
+    ----------
+    frame : pandas DataFrame, Arrow table or record batch, or {column: array}.
+    endpoint : of every row, where there is no such column.
+    features : names of the features.
+    classes : whether predictions are labels; else numbers. NaN in a column of labels means: not given.
+
+    Raises
+    ------
+    ModelwatchError   no such form, or columns of different lengths.
+    """
+    named = _named_columns(frame)
+    columns: dict[str, Column] = {}
+    found: dict[str, Column] = {}
+    for name, column in named.items():
+        if name in COLUMNS:
+            text = name in TEXT_COLUMNS or (name == "prediction" and classes)
+            columns[name] = _labels(column) if text else _values(column)
+        elif name in features:
+            found[name] = _values(column)
+    lengths = {len(column) for column in (*columns.values(), *found.values())}
+    if len(lengths) > 1:
+        raise ModelwatchError(f"record_batch: lengths of the columns are {sorted(lengths)!r}; expected one. Give a value for every row.")
+    n = lengths.pop() if lengths else 0
+    columns.setdefault("endpoint", [endpoint] * n)
+    return columns, found, n
+
+
+def _named_columns(frame: Any) -> Mapping[str, Any]:
+    if isinstance(frame, Mapping):
+        return frame
+    if hasattr(frame, "column_names") and hasattr(frame, "column"):  # Arrow
+        return {name: frame.column(i) for i, name in enumerate(frame.column_names)}
+    if hasattr(frame, "columns") and hasattr(frame, "__getitem__"):  # pandas, polars
+        return {name: frame[name] for name in frame.columns}
+    raise ModelwatchError(
+        f"record_batch: type of the batch is {type(frame).__name__!r}; expected a DataFrame, an Arrow table or a dict of arrays. Convert it."
+    )
+
+
+def _values(column: Any) -> Column:
+    """A column whose values are judged by the kernel: an array of numbers where it is one, else a list."""
+    if hasattr(column, "to_pylist"):  # Arrow: null and NaN are different things
+        if column.null_count == 0 and str(column.type) in {"double", "float", "int64", "int32", "int16", "int8"}:
+            return np.asarray(column)
+        return list(column.to_pylist())
+    dtype = getattr(column, "dtype", None)
+    if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
+        return np.asarray(column)
+    return list(column.tolist()) if hasattr(column, "tolist") else list(column)
+
+
+def _labels(column: Any) -> Column:
+    values = _values(column)
+    if isinstance(values, np.ndarray):
+        values = values.tolist()
+    return [None if type(value) is float and value != value else value for value in values]

@@ -1,0 +1,59 @@
+"""What the host itself has registered with prometheus_client, for the same page; without families that carry one of our names."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from typing import TYPE_CHECKING, Any
+
+from modelwatch import names
+
+if TYPE_CHECKING:
+    from prometheus_client import Metric
+    from prometheus_client.registry import Collector, CollectorRegistry
+
+OURS = frozenset(metric.name.removesuffix("_total") for metric in vars(names).values() if isinstance(metric, names.Metric))
+
+
+class _Guarded:
+    """A registry whose collectors fail one by one."""
+
+    def __init__(self, registry: CollectorRegistry, on_error: Callable[[str, Exception], None]) -> None:
+        self._registry, self._on_error = registry, on_error
+
+    def collect(self) -> Iterator[Metric]:
+        # the registry has no public list of its collectors, and its own collect() ends at the first one that raises
+        collectors: list[Collector] = list(getattr(self._registry, "_collector_to_names", {}))
+        for collector in collectors:
+            try:
+                families: list[Any] = list(collector.collect())
+            except Exception as error:  # noqa: BLE001
+                self._on_error(type(collector).__name__, error)
+                continue
+            yield from (family for family in families if family.name not in OURS)
+
+
+def render(registry: CollectorRegistry, *, openmetrics: bool, on_error: Callable[[str, Exception], None]) -> bytes:
+    """Return the exposition of a prometheus_client registry, without `# EOF`."""
+    from prometheus_client.exposition import generate_latest
+    from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
+
+    parts = []
+    for family in _Guarded(registry, on_error).collect():
+        one = _Single(family)
+        try:
+            text = generate_openmetrics(one) if openmetrics else generate_latest(one)  # type: ignore[arg-type]  # has collect()
+        except Exception as error:  # noqa: BLE001 - garbage from a collector
+            on_error(str(getattr(family, "name", "unknown"))[:128], error)
+            continue
+        parts.append(text.removesuffix(b"# EOF\n"))
+    return b"".join(parts)
+
+
+class _Single:
+    """One family as a registry."""
+
+    def __init__(self, family: Metric) -> None:
+        self._family = family
+
+    def collect(self) -> Iterator[Metric]:
+        yield self._family

@@ -1,0 +1,243 @@
+"""The monitor of one model: the few calls that a service makes, and the page that Prometheus reads."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Callable, Mapping
+from pathlib import Path
+from typing import TYPE_CHECKING, Any, TypeVar
+
+from modelwatch.errors import ConfigError
+from modelwatch.kernel import Kernel
+from modelwatch.record.batch import columns_of
+from modelwatch.record.recorder import Recorder
+from modelwatch.record.request import Request, detached
+from modelwatch.record.watch import Watch, watch
+from modelwatch.record.worker import Worker
+from modelwatch.reference import Reference
+from modelwatch.schema import ModelSchema, latency_edges, numeric_edges
+from modelwatch.store.live import Key
+
+if TYPE_CHECKING:
+    from modelwatch.config import ModelConfig
+
+Function = TypeVar("Function", bound=Callable[..., Any])
+
+BATCH_CHUNK = 4096  # rows of a batch counted at a time
+
+
+class Monitor:
+    """Counts what one model does. No call raises into the service, waits for a disk, or computes a statistic.
+
+    Made by `Monitor.from_config`, or from a schema where there is no configuration file.
+
+    Examples
+    --------
+    >>> import modelwatch, tempfile, pathlib
+    >>> folder = tempfile.mkdtemp()
+    >>> monitor = modelwatch.Monitor("sentiment", "1.0", live=pathlib.Path(folder, "live.db"))
+    >>> monitor.record("/predict", duration=0.012, prediction="positive", confidence=0.93)
+    >>> monitor.flush(5)
+    True
+    >>> b'ml_requests_total{model_name="sentiment",model_version="1.0",endpoint="/predict"} 1' in monitor.metrics()
+    True
+    >>> monitor.close()
+    True
+    """
+
+    def __init__(
+        self, name: str, version: str = "unversioned", schema: ModelSchema | None = None, *, live: str | os.PathLike[str] = "live.db"
+    ) -> None:
+        self.key = Key(name, version)
+        self.worker = Worker.of(Path(live))
+        self.recorder = self._recorder(schema or ModelSchema())
+
+    @classmethod
+    def from_config(cls, path: str | os.PathLike[str] = "modelwatch.yaml", model: str | None = None) -> Monitor:
+        """Make the monitor of one model of a configuration file.
+
+        Parameters
+        ----------
+        path : the configuration.
+        model : name of the model; may be left out when there is only one.
+
+        Raises
+        ------
+        ConfigError   the file or the reference profile cannot be used; the message says what to do.
+        """
+        from modelwatch.config import load_config  # pydantic is loaded by those who read a file only
+
+        config = load_config(path)
+        chosen = config.model(model)
+        return cls(chosen.name, chosen.version, schema_of(chosen), live=config.live)
+
+    def _recorder(self, schema: ModelSchema) -> Recorder:
+        have = self.worker.recorders.get(self.key)
+        if have is None:
+            recorder = Recorder(Kernel(schema), self.worker.faults)
+            self.worker.add(self.key, recorder)
+            return recorder
+        if have.kernel.schema != schema:
+            raise ConfigError(
+                f"models.{self.key.model}: version is {self.key.version!r}; expected another one, since this process already counts it"
+                " with other settings. Give the other settings a version of their own."
+            )
+        self.worker.start()
+        return have
+
+    # -- the request path ----------------------------------------------------------------------------------------------
+
+    def endpoint(
+        self,
+        path: str,
+        *,
+        extract: Callable[[Any], Any] | None = None,
+        features: Callable[..., Mapping[str, Any]] | None = None,
+        segment: Callable[..., Any] | str | None = None,
+    ) -> Callable[[Function], Function]:
+        """Watch a function that answers requests: sync, async, generator, async generator or method.
+
+        Parameters
+        ----------
+        path : name of the endpoint.
+        extract : from the returned value to (label, confidence) or a mapping with "label", "confidence", "features";
+            by default a returned dict is read in that form.
+        features : from the function's own arguments to {feature name: value}.
+        segment : from the function's own arguments to the segment, or a constant.
+        """
+        made = Watch(self, path, extract, features, segment)
+        return lambda function: watch(made, function)
+
+    def request(self, endpoint: str, segment: Any = None) -> Request:
+        """Return a context manager that times and counts one request."""
+        return Request(self, endpoint, segment)
+
+    def record(
+        self,
+        endpoint: Any,
+        duration: Any = None,
+        prediction: Any = None,
+        confidence: Any = None,
+        features: Any = None,
+        segment: Any = None,
+        error: Any = None,
+        request_id: str | None = None,
+        input: Any = None,  # noqa: A002 - the contract
+    ) -> None:
+        """Count one finished request.
+
+        Parameters
+        ----------
+        endpoint : route, never a path with ids in it.
+        duration : seconds.
+        prediction : predicted class, or value of a regression.
+        confidence : 0 to 1.
+        features : {feature name: value}; copied.
+        segment : the segment that the request belongs to.
+        error : None, an exception, the name of its class, or http_<status>.
+        request_id, input : for the review of sampled requests; not needed for counting.
+        """
+        if type(features) is dict:  # the service may reuse its dict
+            features = features.copy()
+        elif features is not None:
+            features = detached(features)
+        if error is not None and type(error) is not str:
+            error = _error_name(error)
+        recorder = self.recorder
+        pending = recorder.pending
+        pending.append((endpoint, duration, error, segment, prediction, confidence, features))
+        if len(pending) > recorder.limit:
+            recorder.relieve()
+
+    def record_batch(self, frame: Any, endpoint: str = "batch") -> int:
+        """Count a batch of predictions: the same counts as `record` row by row.
+
+        Parameters
+        ----------
+        frame : pandas DataFrame, Arrow table or record batch, or {column: array}. Columns are named as the arguments of `record`;
+            features are found by their names.
+        endpoint : used where there is no column of this name.
+
+        Returns
+        -------
+        int, the number of rows counted; 0 when the batch has no form that can be read (counted as refused).
+        """
+        try:
+            kernel = self.recorder.kernel
+            names = {*kernel.numeric, *kernel.categories}
+            columns, features, n = columns_of(frame, endpoint, names, classes=kernel.schema.classes is not None)
+            for start in range(0, n, BATCH_CHUNK):
+                part = slice(start, start + BATCH_CHUNK)
+                rows = min(BATCH_CHUNK, n - start)
+                with self.recorder.lock:
+                    self.recorder.folds += 1
+                    kernel.fold_columns(
+                        {name: c[part] for name, c in columns.items()}, {name: c[part] for name, c in features.items()}, rows
+                    )
+        except Exception as error:  # noqa: BLE001 - rule 1
+            self.recorder.faults.add("record_batch", error, ours=False)
+            return 0
+        return n
+
+    def finish(self, request: Request, duration: float, error: str | None, outer: Request | None) -> None:
+        """End a request that was opened by `busy.append`: count it, or hand it to the outer instrumentation of the same request."""
+        recorder = self.recorder
+        try:
+            if recorder.busy:
+                recorder.busy.pop()
+            request.error = error
+            if outer is not None and outer.monitor is self and not outer.claimed:
+                outer.take(request)
+                return
+            recorder.put(request.event(duration, error))
+        except Exception as fault:  # noqa: BLE001 - rule 1
+            recorder.faults.add("request", fault)
+
+    # -- what comes out ------------------------------------------------------------------------------------------------
+
+    def metrics(self, *, openmetrics: bool = False, registry: Any = None) -> bytes:
+        """Return the exposition: the committed counts of all workers of this host, for the models of this process.
+
+        Parameters
+        ----------
+        openmetrics : OpenMetrics instead of Prometheus text.
+        registry : a prometheus_client registry whose families are added; None: only ours.
+        """
+        return self.worker.scrape.render(openmetrics=openmetrics, registry=registry)
+
+    def flush(self, timeout: float = 5.0) -> bool:
+        """Wait until everything recorded so far is counted and in `live.db`; False when `timeout` seconds were not enough."""
+        return self.worker.flush(timeout)
+
+    def close(self, timeout: float = 3.0) -> bool:
+        """Count and store what is left, and stop the counting thread."""
+        return self.worker.close(timeout)
+
+
+def schema_of(model: ModelConfig) -> ModelSchema:
+    """Return what the configuration of a model, and its reference profile, ask to be counted."""
+    reference = Reference.load(model.reference) if model.reference else None
+    latency = model.slos.latency
+    categories = reference.categorical if reference else {}
+    return ModelSchema(
+        latency=latency_edges([latency.threshold_s] if latency else []),
+        threshold=model.low_confidence,
+        classes=model.classes if model.task == "classification" else None,
+        value_edges=model.value_buckets,
+        numeric={name: numeric_edges(reference, name) for name, kind in model.features.items() if kind == "numeric"},
+        categorical={
+            name: tuple(categories[name].counts) if name in categories else ()
+            for name, kind in model.features.items()
+            if kind == "categorical"
+        },
+        cap=model.max_label_values,
+    )
+
+
+def _error_name(error: Any) -> Any:
+    """Return the class name of an exception; anything else is judged when it is folded."""
+    if issubclass(type(error), BaseException):
+        return type(error).__name__
+    if type(error) is type and issubclass(error, BaseException):
+        return error.__name__
+    return error

@@ -1,0 +1,178 @@
+"""The buffer between the requests of one model and its counts. A caller appends; one thread folds; a caller folds only when it is full."""
+
+from __future__ import annotations
+
+import threading
+import time
+from collections import deque
+from typing import Any
+
+from modelwatch import names
+from modelwatch.kernel import Kernel
+from modelwatch.record.faults import Faults
+from modelwatch.tally import Tally
+
+LIMIT = 16_384  # events waiting to be folded; above it the caller folds a chunk
+CELLS = 8192  # values folded at a time: 512 events of 10 features, 192 of 50; about 0.5 ms of the interpreter lock
+SHORTEST, LONGEST = 192, 512
+SECONDS_CHUNK = 4096  # durations of watched functions folded at a time
+PAUSE_S = 0.001  # between two chunks; sleep(0) would not hand over the interpreter lock
+WAIT_S = 0.05  # a caller waits so long for a chunk of somebody else, once
+
+
+class Recorder:
+    """Counts one model version in one process.
+
+    The lock covers folding and copying: never I/O, statistics or a wait. `pending` holds tuples in the order of
+    `events.Prediction`; each watched function has a deque of the seconds of its successful calls.
+    """
+
+    def __init__(self, kernel: Kernel, faults: Faults, limit: int = LIMIT) -> None:
+        self.kernel, self.faults, self.limit = kernel, faults, limit
+        self.pending: deque[tuple[Any, ...]] = deque()
+        self.timers: list[tuple[str, deque[float]]] = []
+        self.busy: list[None] = []  # one item per request in progress: append and pop are atomic, len is the gauge
+        self.chunk = min(LONGEST, max(SHORTEST, CELLS // (6 + len(kernel.numeric) + len(kernel.categories))))
+        self.folds = 0  # chunks folded: tells whether the tally has changed
+        self.abandoned = self.caller_folds = 0
+        self.renew()
+
+    def renew(self) -> None:
+        """Begin with an own lock and no holder: at the start, and in the child after a fork."""
+        self.lock = threading.Lock()
+        self.owner: int | None = None
+        self.stuck = False
+
+    def reset(self) -> None:
+        """Forget what the parent counts; in the child after a fork."""
+        self.renew()
+        self.pending.clear()
+        self.busy.clear()
+        for _, seconds in self.timers:
+            seconds.clear()
+        self.kernel.tally.clear()
+        self.folds = self.abandoned = self.caller_folds = 0
+
+    def timer(self, endpoint: str) -> deque[float]:
+        """Return the deque of a watched endpoint, whose series exist from now on."""
+        for path, seconds in self.timers:
+            if path == endpoint:
+                return seconds
+        seconds = deque()
+        self.timers.append((endpoint, seconds))
+        self.know_endpoint(endpoint)
+        return seconds
+
+    def know_endpoint(self, endpoint: str) -> None:
+        """Make the series of an endpoint exist, at 0."""
+        with self.lock:
+            self.kernel.know_endpoint(endpoint)
+            self.folds += 1
+
+    def put(self, event: tuple[Any, ...]) -> None:
+        """Append one event; the only thing a request does."""
+        pending = self.pending
+        pending.append(event)
+        if len(pending) > self.limit:
+            self.relieve()
+
+    def relieve(self) -> None:
+        """Fold one chunk in the caller, because the buffer is full. Waits at most for one chunk of someone else."""
+        if self.owner == threading.get_ident():  # a __del__ or signal handler inside our own fold
+            return
+        if self.lock.acquire(timeout=0 if self.stuck else WAIT_S):
+            try:
+                self.stuck = False
+                self.caller_folds += 1
+                self._fold_chunk()
+            finally:
+                self.lock.release()
+            return
+        self.stuck = True  # a holder that never lets go (a blocking __float__): wait once, not at every call
+        if len(self.pending) > 2 * self.limit:
+            self._abandon(self.pending)
+        for _, seconds in self.timers:
+            if len(seconds) > 2 * self.limit:
+                self._abandon(seconds)
+
+    def _abandon(self, waiting: deque[Any]) -> None:
+        try:  # the last resort, counted
+            waiting.popleft()
+            self.abandoned += 1
+        except IndexError:
+            pass
+
+    def _fold_chunk(self) -> None:
+        """Fold up to one chunk; the lock is held."""
+        self.owner = threading.get_ident()
+        try:
+            self.folds += 1
+            for endpoint, seconds in self.timers:
+                if seconds:
+                    self.kernel.fold_durations(endpoint, _take(seconds, SECONDS_CHUNK))
+            events = _take(self.pending, self.chunk)
+            if events:
+                self.kernel.fold(events)
+        except BaseException as error:  # noqa: BLE001 - rule 1: nothing reaches the host
+            self.faults.add("fold", error)
+        finally:
+            self.owner = None
+
+    def backlog(self) -> int:
+        """Return the number of events that wait."""
+        return len(self.pending) + sum(len(seconds) for _, seconds in self.timers)
+
+    def _chunks_waiting(self) -> int:
+        """Chunks until everything that waits now is folded."""
+        longest = max((len(seconds) for _, seconds in self.timers), default=0)
+        return max(-(-len(self.pending) // self.chunk), -(-longest // SECONDS_CHUNK))
+
+    def fold_waiting(self, deadline: float = float("inf"), *, polite: bool = False) -> bool:
+        """Fold what waits now, chunk by chunk. Return False when `deadline` (monotonic) came first.
+
+        polite : pause after each chunk, so that requests get the interpreter lock; unless half the limit waits.
+        """
+        for _ in range(self._chunks_waiting()):
+            if not self.lock.acquire(timeout=max(0.0, min(deadline - time.monotonic(), 1e6))):
+                return False
+            try:
+                self._fold_chunk()
+            finally:
+                self.lock.release()
+            if not self.backlog():
+                break
+            if time.monotonic() > deadline:
+                return False
+            time.sleep(PAUSE_S if polite and self.backlog() < self.limit // 2 else 0)
+        return True
+
+    def snapshot(self) -> Tally:
+        """Return a copy of everything counted so far."""
+        with self.lock:
+            tally = self.kernel.tally
+            for metric, n in ((names.ABANDONED, self.abandoned), (names.CALLER_FOLDS, self.caller_folds)):
+                tally.tables[metric.name].counts[0, 0] = n
+            return tally.copy()
+
+    def count_fault(self, where: str) -> None:
+        """Count one internal fault; called by the folding thread."""
+        with self.lock:
+            self.kernel.tally.tables[names.INTERNAL_ERRORS.name].count((where,))
+            self.folds += 1
+
+    def requests(self) -> int:
+        """Return the number of requests counted so far."""
+        with self.lock:
+            return self.kernel.tally.tables[names.REQUESTS.name].total()
+
+
+def _take(waiting: deque[Any], most: int) -> list[Any]:
+    """Remove up to `most` items from the left; only the holder of the lock, and `_abandon`, remove."""
+    found: list[Any] = []
+    take = waiting.popleft
+    try:
+        for _ in range(min(len(waiting), most)):
+            found.append(take())
+    except IndexError:  # abandoned meanwhile
+        pass
+    return found

@@ -1,0 +1,99 @@
+"""What Prometheus reads of this host: the committed counts of all workers, and what their processes do now."""
+
+from __future__ import annotations
+
+import threading
+from collections import Counter
+from typing import TYPE_CHECKING, Any
+
+from modelwatch import names
+from modelwatch.exposition import GaugeValue, Page, Source
+from modelwatch.store.live import Key
+from modelwatch.tally import Tally
+
+if TYPE_CHECKING:
+    from modelwatch.record.worker import Worker
+
+SHOWN_S = 86_400  # a version that counted nothing for so long is not shown any more
+
+
+class Scrape:
+    """Renders the page of one worker; whichever worker is asked, the counts are those of the host."""
+
+    def __init__(self, worker: Worker) -> None:
+        self._worker = worker
+        self._page, self._lock = Page(), threading.Lock()
+        self._errors: Counter[str] = Counter()
+        self._seeded: dict[Key, tuple[Tally, int]] = {}
+
+    def render(self, *, openmetrics: bool = False, registry: Any = None) -> bytes:
+        """Return the exposition; `registry`: of prometheus_client, whose families are added."""
+        with self._lock:
+            foreign = b""
+            if registry is not None:
+                from modelwatch.record.foreign import render
+
+                foreign = render(registry, openmetrics=openmetrics, on_error=self._on_error)
+            sources = self._sources()
+            gauges = self._gauges(sources)
+            return self._page.render(sources, gauges, openmetrics=openmetrics, foreign=foreign, on_error=self._on_error)
+
+    def _on_error(self, family: str, error: Exception) -> None:
+        self._errors[family] += 1
+        self._worker.faults.add("exposition", error, ours=False)
+
+    def _sources(self) -> list[Source]:
+        """The model versions of this process, and other versions of its models that counted something in the last day."""
+        worker = self._worker
+        totals = worker.read()
+        recorders = dict(worker.recorders)
+        served = {key.model for key in recorders}
+        newest = worker.totals.newest
+        recent = worker.clock.now() - SHOWN_S
+        sources = []
+        for key, recorder in recorders.items():
+            tally = totals.get(key)
+            if tally is None:
+                tally = recorder.kernel.schema.empty()
+            sources.append(Source(*key, recorder.kernel.schema, self._with_known_rows(key, tally)))
+        for key, tally in totals.items():
+            schema = worker.host.schemas.get(key)
+            if key not in recorders and key.model in served and schema is not None and newest.get(key, 0) >= recent:
+                sources.append(Source(*key, schema, tally))
+        return sorted(sources, key=lambda source: (source.name, source.version))
+
+    def _with_known_rows(self, key: Key, tally: Tally) -> Tally:
+        """Give `tally` the rows that this process knows: a series that exists at 0 loses no increase."""
+        recorder = self._worker.recorders[key]
+        with recorder.lock:
+            mine = recorder.kernel.tally.tables
+            size = sum(len(table.rows) for table in mine.values())
+            if self._seeded.get(key) == (tally, size):
+                return tally
+            known = {name: list(table.rows) for name, table in mine.items()}
+        tally.add_matching(recorder.kernel.schema.empty())
+        for name, rows in known.items():
+            table = tally.tables[name]
+            for labels in rows:
+                table.row(labels)
+        self._seeded[key] = (tally, size)
+        return tally
+
+    def _gauges(self, sources: list[Source]) -> list[GaugeValue]:
+        host, worker = self._worker.host, self._worker
+        values = {name: host.gauges.get(name, {}) for name in {source.name for source in sources}}
+        found = [
+            GaugeValue(names.IN_PROGRESS, gauges.get("in_progress", 0), {"model_name": name}) for name, gauges in sorted(values.items())
+        ]
+        found += [
+            GaugeValue(names.THROUGHPUT, gauges.get("last_minute", 0) / 60, {"model_name": name})
+            for name, gauges in sorted(values.items())
+        ]
+        found += [GaugeValue(names.MODEL_INFO, 1, {"model_name": s.name, "model_version": s.version}) for s in sources]
+        found.append(GaugeValue(names.WORKERS, host.workers))
+        found.append(GaugeValue(names.WORKER_DEATHS, host.deaths))
+        if host.oldest_beat_age_s is not None:
+            found.append(GaugeValue(names.FLUSH_LAG, host.oldest_beat_age_s))
+        found.append(GaugeValue(names.LIVE_UP, float(worker.kept is not False)))
+        found += [GaugeValue(names.COLLECTOR_ERRORS, n, {"family": family}) for family, n in sorted(self._errors.items())]
+        return found

@@ -1,0 +1,1 @@
+"""Where counts are kept: the host's own `live.db`."""

@@ -1,0 +1,106 @@
+"""Compaction of `live.db`: closed minutes of all workers to one row, old minutes to hours, hours to days, days to one base row.
+
+The sum of all rows never changes. A compacted row takes the highest sequence number of its parts, so a reader that has seen the parts
+does not see it as new; one that has not starts again (`horizon`).
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections import defaultdict
+from typing import NamedTuple
+
+from modelwatch.errors import DamagedData
+from modelwatch.store.live import BASE, DAY, HOUR, MINUTE
+from modelwatch.tally import Tally
+
+ALL_WORKERS = ""  # the worker of a compacted row
+
+
+class Tier(NamedTuple):
+    """Rows of span `of` that ended more than `after` seconds ago become rows of span `to`."""
+
+    of: int
+    to: int
+    after: int
+
+
+TIERS = (
+    Tier(MINUTE, MINUTE, 15 * MINUTE),  # the workers of one minute
+    Tier(MINUTE, HOUR, DAY),
+    Tier(HOUR, DAY, 35 * DAY),
+    Tier(DAY, BASE, 400 * DAY),
+)
+MOST_ROWS = 2000  # read in one transaction: others wait for it
+
+
+def compact(db: sqlite3.Connection, now: float) -> int:
+    """Compact what is due; return the number of rows that were summed up."""
+    return sum(_compact_tier(db, tier, now) for tier in TIERS) + _compact_bases(db)
+
+
+def _compact_tier(db: sqlite3.Connection, tier: Tier, now: float) -> int:
+    unit = tier.to or 1
+    # only whole units: an hour is summed up when all of its minutes are due
+    before = int((now - tier.after) // unit) * unit if tier.to else int(now - tier.after)
+    alone = "AND worker <> ''" if tier.of == tier.to else ""
+    where = f"span = ? AND start + span <= ? {alone}"  # noqa: S608 - constants of this module
+    return _sum_rows(db, where, (tier.of, before), tier.to)
+
+
+def _compact_bases(db: sqlite3.Connection) -> int:
+    """Sum base rows that workers brought along when their file was gone."""
+    (dead,) = db.execute(
+        "SELECT count(*) FROM counts WHERE span = ? AND worker <> '' AND worker NOT IN (SELECT worker FROM workers)", (BASE,)
+    ).fetchone()
+    if not dead:
+        return 0
+    return _sum_rows(db, "span = ? AND worker <> '' AND worker NOT IN (SELECT worker FROM workers)", (BASE,), BASE)
+
+
+def _sum_rows(db: sqlite3.Connection, where: str, values: tuple[int, ...], span: int) -> int:
+    db.execute("BEGIN IMMEDIATE")
+    try:
+        rows = db.execute(
+            f"SELECT rowid, model, version, start, host, seq, tally FROM counts WHERE {where} ORDER BY start LIMIT ?",  # noqa: S608
+            (*values, MOST_ROWS),
+        ).fetchall()
+        groups: dict[tuple[str, str, int], list[tuple[int, str, int, bytes]]] = defaultdict(list)
+        for rowid, model, version, start, host, seq, blob in rows:
+            groups[model, version, start // span * span if span else 0].append((rowid, host, seq, blob))
+        horizon = 0
+        for (model, version, start), parts in groups.items():
+            have = db.execute(
+                "SELECT rowid, host, seq, tally FROM counts WHERE model=? AND version=? AND start=? AND span=? AND worker=''",
+                (model, version, start, span),
+            ).fetchone()
+            horizon = max(horizon, *(seq for _, _, seq, _ in parts))
+            _replace(db, (model, version, start, span), [*parts, have] if have else parts)
+        if rows:
+            db.execute("UPDATE state SET value = max(value, ?) WHERE name = 'horizon'", (horizon,))
+        db.execute("COMMIT")
+    except BaseException:
+        if db.in_transaction:
+            db.execute("ROLLBACK")
+        raise
+    return len(rows)
+
+
+def _replace(db: sqlite3.Connection, to: tuple[str, str, int, int], parts: list[tuple[int, str, int, bytes]]) -> None:
+    """Put the sum of `parts` in their place. A part that cannot be read, or has other edges than the newest, goes: it is in no sum."""
+    total = Tally()
+    lost = 0
+    for _, _, _, blob in sorted(parts, key=lambda part: -part[2]):  # the newest first: its edges are the ones in use
+        try:
+            total.add_matching(Tally.load(blob))
+        except DamagedData:
+            lost += 1
+    db.executemany("DELETE FROM counts WHERE rowid = ?", [(rowid,) for rowid, *_ in parts])
+    seq, host = max(part[2] for part in parts), parts[0][1]
+    model, version, start, span = to
+    db.execute(
+        "INSERT OR REPLACE INTO counts (model, version, start, span, worker, host, seq, tally) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        (model, version, start, span, ALL_WORKERS, host, seq, total.dump()),
+    )
+    if lost:
+        db.execute("UPDATE state SET value = value + ? WHERE name = 'damaged_rows'", (lost,))
