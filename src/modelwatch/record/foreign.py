@@ -12,6 +12,8 @@ if TYPE_CHECKING:
     from prometheus_client.registry import Collector, CollectorRegistry
 
 OURS = frozenset(metric.name.removesuffix("_total") for metric in vars(names).values() if isinstance(metric, names.Metric))
+#: Collectors that prometheus_client registers by itself and that know one process only: one worker does not speak for all.
+PER_PROCESS = frozenset({"ProcessCollector", "PlatformCollector", "GCCollector"})
 
 
 class _Guarded:
@@ -22,7 +24,9 @@ class _Guarded:
 
     def collect(self) -> Iterator[Metric]:
         # the registry has no public list of its collectors, and its own collect() ends at the first one that raises
-        collectors: list[Collector] = list(getattr(self._registry, "_collector_to_names", {}))
+        collectors: list[Collector] = [
+            collector for collector in getattr(self._registry, "_collector_to_names", {}) if type(collector).__name__ not in PER_PROCESS
+        ]
         for collector in collectors:
             try:
                 families: list[Any] = list(collector.collect())

@@ -1,0 +1,1 @@
+"""Ways into the services of others: ASGI and FastAPI."""

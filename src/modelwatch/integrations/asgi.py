@@ -1,0 +1,259 @@
+"""Pure ASGI: a middleware that times and counts every request, and the app that answers a scrape. Needs no framework."""
+
+from __future__ import annotations
+
+import asyncio
+import gzip
+import json
+import os
+import sys
+from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, MutableMapping
+from concurrent.futures import ThreadPoolExecutor
+from time import perf_counter
+from typing import Any
+
+from modelwatch.events import CANCELLED
+from modelwatch.exposition import OPENMETRICS, TEXT
+from modelwatch.names import UNMATCHED
+from modelwatch.record.monitor import Monitor
+from modelwatch.record.request import Request, current
+
+Scope = MutableMapping[str, Any]
+Message = MutableMapping[str, Any]
+Receive = Callable[[], Awaitable[Message]]
+Send = Callable[[Message], Awaitable[None]]
+App = Callable[[Scope, Receive, Send], Awaitable[None]]
+
+REQUEST_ID_HEADER = b"x-modelwatch-request-id"
+GZIP_FROM = 1000  # bytes
+#: Exceptions by which frameworks say that the client has gone.
+GONE = {CANCELLED, "ClientDisconnect", "ClientDisconnected", "Cancelled"}
+
+
+class Middleware:
+    """Counts every HTTP request and WebSocket connection of an ASGI app.
+
+    The endpoint is the route, never the path; a request that no route answered is `__unmatched__`. A streamed answer is timed to
+    its end. A request whose client goes away is cancelled, not failed.
+
+    Parameters
+    ----------
+    app : the ASGI app.
+    monitor : counts.
+    ignore : paths, and what lies below them, that are not counted.
+    """
+
+    def __init__(self, app: App, monitor: Monitor, ignore: Collection[str] = ()) -> None:
+        self.app, self.monitor = app, monitor
+        self._ignored = frozenset(ignore)
+        self._below = tuple(f"{path.rstrip('/')}/" for path in ignore if path != "/")
+        self._paths: dict[Any, str] | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        kind = scope["type"]
+        if kind == "lifespan":
+            await self._lifespan(scope, receive, send)
+            return
+        if kind not in ("http", "websocket") or self._is_ignored(scope):
+            await self.app(scope, receive, send)
+            return
+        if self._paths is None:
+            self._learn_routes(scope)
+        exchange = _Exchange(self, scope, receive, send)
+        token = current.set(exchange.request)
+        try:
+            await self.app(scope, exchange.receiving, exchange.sending)
+        except BaseException as error:
+            name = type(error).__name__
+            exchange.finish(CANCELLED if name in GONE else name)
+            raise
+        else:
+            exchange.finish(None)
+        finally:
+            current.reset(token)
+
+    def _is_ignored(self, scope: Scope) -> bool:
+        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        return path in self._ignored or path.startswith(self._below)
+
+    async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Start counting with the app; when it ends, store what is left: a worker that is told to stop may not reach `atexit`."""
+
+        async def sending(message: Message) -> None:
+            if message["type"] == "lifespan.startup.complete":
+                self.monitor.worker.start()
+                self._learn_routes(scope)
+            elif message["type"].startswith("lifespan.shutdown"):
+                await asyncio.get_running_loop().run_in_executor(None, self.monitor.close)
+            await send(message)
+
+        await self.app(scope, receive, sending)
+
+    def _learn_routes(self, scope: Scope) -> None:
+        """Make the series of every route exist, at 0."""
+        paths: dict[Any, str] = {}
+        try:
+            for endpoint, path in _routes(getattr(scope.get("app"), "routes", ())):
+                paths.setdefault(endpoint, path)
+                if path not in self._ignored and not path.startswith(self._below):
+                    self.monitor.recorder.know_endpoint(path)
+        except Exception as error:  # noqa: BLE001 - a framework we do not know
+            self.monitor.recorder.faults.add("routes", error, ours=False)
+        self._paths = paths
+
+    def endpoint(self, scope: Scope, root_path: str) -> str:
+        """Return the route that answered: its path with the names of its parameters."""
+        path = getattr(scope.get("route"), "path", None)
+        if path is not None:
+            return f"{scope.get('root_path', '').removeprefix(root_path)}{path}"
+        try:
+            found = (self._paths or {}).get(scope.get("endpoint"))
+        except TypeError:  # an endpoint that cannot be hashed
+            found = None
+        return UNMATCHED if found is None else found
+
+
+class _Exchange:
+    """One request and its answer."""
+
+    __slots__ = ("done", "gone", "middleware", "outer", "receive", "request", "root_path", "scope", "send", "status")
+
+    def __init__(self, middleware: Middleware, scope: Scope, receive: Receive, send: Send) -> None:
+        self.middleware, self.scope, self.receive, self.send = middleware, scope, receive, send
+        self.root_path = scope.get("root_path", "")
+        self.status = 0
+        self.done = self.gone = False
+        self.outer = current.get()
+        middleware.monitor.recorder.busy.append(None)
+        self.request = Request(middleware.monitor)
+
+    async def receiving(self) -> Message:
+        message = await self.receive()
+        if message["type"] == "http.disconnect" and not self.done:
+            self.gone = True
+        return message
+
+    async def sending(self, message: Message) -> None:
+        kind = message["type"]
+        if kind == "http.response.start":
+            self.status = message["status"]
+            headers = [*message.get("headers", ()), (REQUEST_ID_HEADER, self.request.id.encode())]
+            message = {**message, "headers": headers}
+        await self.send(message)
+        if kind == "http.response.body" and not message.get("more_body", False):
+            self.finish(None)
+        elif kind == "websocket.close" and message.get("code", 1000) in (1011, 1012, 1013, 1014):
+            self.status = message["code"]
+
+    def finish(self, error: str | None) -> None:
+        """Count the request, once: at the end of the answer, or of the app when there was none."""
+        if self.done:
+            return
+        self.done = True
+        request, monitor = self.request, self.middleware.monitor
+        duration = perf_counter() - request.start
+        if error is None and self.gone:
+            error = CANCELLED
+        if error is None and self.scope["type"] == "websocket":
+            error = f"websocket_{self.status}" if self.status else None
+        elif error is None and self.status >= 500:
+            error = request.error or f"http_{self.status}"
+        elif error is None and not self.status:
+            error = "no_response"
+        if request.endpoint is None:
+            request.endpoint = self.middleware.endpoint(self.scope, self.root_path)
+        monitor.finish(request, duration, error, self.outer)
+
+
+def _routes(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[Any, str]]:
+    for route in routes:
+        path = f"{prefix}{getattr(route, 'path', '')}"
+        below = getattr(route, "routes", None)
+        if below:
+            yield from _routes(below, path)
+        endpoint = getattr(route, "endpoint", None) or (None if below else getattr(route, "app", None))
+        if endpoint is not None and path:
+            yield endpoint, path
+
+
+# -- the scrape --------------------------------------------------------------------------------------------------------
+
+_executor: ThreadPoolExecutor | None = None
+
+
+def _threads() -> ThreadPoolExecutor:
+    """Threads of our own: a scrape is answered when all threads of the service are busy, too."""
+    global _executor  # noqa: PLW0603 - one pool a process
+    if _executor is None:
+        _executor = ThreadPoolExecutor(2, thread_name_prefix="modelwatch-scrape")
+    return _executor
+
+
+def _forget_threads() -> None:
+    global _executor  # noqa: PLW0603 - threads do not survive a fork
+    _executor = None
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_forget_threads)
+
+
+def metrics_app(monitor: Monitor, registry: Any = None) -> App:
+    """Return the ASGI app that answers a scrape, off the event loop.
+
+    registry : a prometheus_client registry to show beside the counts; by default the one in use by the host, if it uses one.
+    """
+
+    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
+        headers = dict(scope["headers"])
+        openmetrics = b"application/openmetrics-text" in headers.get(b"accept", b"")
+        zipped = b"gzip" in headers.get(b"accept-encoding", b"")
+        chosen = registry if registry is not None else host_registry()
+
+        def render() -> tuple[bytes, bool]:
+            body = monitor.metrics(openmetrics=openmetrics, registry=chosen)
+            pack = zipped and len(body) >= GZIP_FROM
+            return (gzip.compress(body, 1) if pack else body), pack
+
+        body, packed = await asyncio.get_running_loop().run_in_executor(_threads(), render)
+        answer = [(b"content-type", (OPENMETRICS if openmetrics else TEXT).encode()), (b"vary", b"accept, accept-encoding")]
+        if packed:
+            answer.append((b"content-encoding", b"gzip"))
+        await respond(send, 200, body, answer)
+
+    return app
+
+
+def host_registry() -> Any:
+    """Return what the host has registered with prometheus_client; None where it does not use it.
+
+    The metrics of the Python process that prometheus_client adds by itself are left out: one worker does not speak for all.
+    """
+    client = sys.modules.get("prometheus_client")
+    if client is None or not hasattr(client, "REGISTRY"):
+        return None
+    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
+        from prometheus_client import CollectorRegistry
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        registry = CollectorRegistry()
+        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        return registry
+    return client.REGISTRY
+
+
+async def respond(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
+    """Send a whole answer."""
+    length = (b"content-length", str(len(body)).encode())
+    await send({"type": "http.response.start", "status": status, "headers": [*headers, length]})
+    await send({"type": "http.response.body", "body": body})
+
+
+async def respond_json(send: Send, status: int, content: Any) -> None:
+    """Send JSON."""
+    await respond(send, status, json.dumps(content).encode(), [(b"content-type", b"application/json")])
+
+
+async def respond_error(send: Send, status: int, code: str, message: str) -> None:
+    """Send the one form of an error: {"error": {"code", "message"}}."""
+    await respond_json(send, status, {"error": {"code": code, "message": message}})
