@@ -1,0 +1,5 @@
+"""`python -m modelwatch`."""
+
+from modelwatch.cli import main
+
+main()

@@ -1,0 +1,126 @@
+"""The commands. Each does one thing with the library and says in one line what was wrong with what it was given."""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from modelwatch.errors import ConfigError, MissingExtra, ModelwatchError
+
+if TYPE_CHECKING:
+    from modelwatch.sources.status import StatusSource
+
+try:
+    import typer
+except ImportError:  # the core without [server]
+    sys.exit("modelwatch: the commands need typer, which is not installed. Run `pip install 'modelwatch[server]'`.")
+
+CONFIG = "modelwatch.yaml"
+OK, FAILED, USAGE = 0, 1, 2
+
+app = typer.Typer(
+    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+    help="Production monitoring and alerting for machine-learning models.",
+)  # fmt: skip
+
+
+@app.callback()
+def options(
+    debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+) -> None:
+    """Options of every command."""
+    if debug:
+        os.environ["MODELWATCH_DEBUG"] = "1"
+
+
+@app.command()
+def demo(
+    port: Annotated[int, typer.Option(help="Port of the service on 127.0.0.1; 0 takes a free one.")] = 8000,
+    incident: Annotated[str, typer.Option(help="What breaks: none, errors or latency.")] = "none",
+    seconds: Annotated[float | None, typer.Option(help="Send traffic for so long, print a summary and end.", min=0)] = None,
+    texts: Annotated[Path | None, typer.Option(help="CSV of your own: text, label, category.")] = None,
+    data: Annotated[Path | None, typer.Option(help="Folder of its live.db; by default a temporary one.")] = None,
+) -> None:
+    """Run a sentiment service under realistic traffic, with its live page at /."""
+    from modelwatch.demo.run import run_demo
+
+    summary = run_demo(port=port, incident=incident, seconds=seconds, texts=texts, data=data, say=typer.echo)
+    typer.echo("\n".join(summary.lines()))
+    raise typer.Exit(OK if summary.is_exact else FAILED)
+
+
+@app.command()
+def status(
+    config: Annotated[Path, typer.Option(help="The configuration; may be missing when --live is given.")] = Path(CONFIG),
+    live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Show the live state of this host's models. Exit code 1 when something is beyond its objective, or no counts can be read."""
+    from modelwatch.sources.render import is_failing, status_lines
+
+    source = _source(config, live)
+    state = source.read()
+    source.close()
+    typer.echo(json.dumps(state, indent=1) if as_json else "\n".join(status_lines(state)))
+    raise typer.Exit(FAILED if is_failing(state) else OK)
+
+
+@app.command()
+def check(config: Annotated[Path, typer.Argument(help="The configuration.")] = Path(CONFIG)) -> None:
+    """Validate a configuration and say what it will count."""
+    from modelwatch.config import load_config
+    from modelwatch.record.monitor import schema_of
+
+    found = load_config(config)
+    for name, model in found.models.items():
+        schema = schema_of(model)
+        bins = sum(len(shown) + 1 for _, shown in schema.numeric.values())
+        typer.echo(
+            f"{name} {model.version}: {model.task}, {len(model.features)} features ({bins} bins), "
+            f"{len(schema.latency) + 1} latency buckets an endpoint"
+        )
+    typer.echo(f"{config}: valid")
+
+
+def _source(config: Path, live: Path | None) -> StatusSource:
+    from modelwatch.sources.status import StatusSource
+
+    if live is not None and not config.exists():
+        source = StatusSource(live)
+    else:
+        from modelwatch.config import load_config
+
+        source = StatusSource.from_config(load_config(config, secrets=False), live)
+    if not source.live.exists():
+        raise ConfigError(
+            f"live: {str(source.live)!r} does not exist; expected the live.db of a service. Start the service, or name its file with --live."
+        )
+    return source
+
+
+def main() -> None:
+    """Run a command; an error is one line and an exit code."""
+    try:
+        app(standalone_mode=True)
+    except (ConfigError, MissingExtra) as error:
+        _fail(error, USAGE)
+    except ModelwatchError as error:
+        _fail(error, USAGE)
+    except BrokenPipeError:
+        sys.stderr.close()  # `modelwatch status | head`
+    except KeyboardInterrupt:
+        sys.exit(130)
+
+
+def _fail(error: ModelwatchError, code: int) -> None:
+    if os.environ.get("MODELWATCH_DEBUG"):
+        raise error
+    sys.stderr.write(f"{error}\n")
+    sys.exit(code)
+
+
+if __name__ == "__main__":
+    main()

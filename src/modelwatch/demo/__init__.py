@@ -1,0 +1,1 @@
+"""The demo: a real sentiment service under realistic traffic, with incidents on a script."""

@@ -1,0 +1,77 @@
+"""The sentiment service: a FastAPI app as a user would write it, with three lines of modelwatch. Run by uvicorn, any number of workers."""
+
+from __future__ import annotations
+
+import os
+import random
+import time
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from fastapi import FastAPI, HTTPException
+from pydantic import BaseModel, Field
+
+from modelwatch import Monitor, current_request, load_config
+from modelwatch.demo.incidents import INCIDENTS
+from modelwatch.demo.model import predict
+from modelwatch.integrations.fastapi import instrument
+from modelwatch.server.web import pages_app
+from modelwatch.sources.status import StatusSource
+
+if TYPE_CHECKING:
+    from collections.abc import Iterator
+
+CONFIG = "MODELWATCH_DEMO_CONFIG"
+INCIDENT, STARTED = "MODELWATCH_DEMO_INCIDENT", "MODELWATCH_DEMO_STARTED"
+PAGES = ("/", "/api", "/fragments", "/static")
+MODEL = "sentiment_classifier"
+
+
+class Review(BaseModel):
+    """A product review to judge."""
+
+    text: str = Field(min_length=1, max_length=20_000)
+    category: str = Field(default="unknown", max_length=64)
+
+
+class Sentiment(BaseModel):
+    """What the model says of it."""
+
+    request_id: str
+    label: str
+    confidence: float
+
+
+def create_app() -> FastAPI:
+    """Return the app; its settings come from the environment, since uvicorn makes it anew in every worker."""
+    config_path = Path(os.environ.get(CONFIG, Path(__file__).with_name("modelwatch.yaml")))
+    incident = INCIDENTS[os.environ.get(INCIDENT, "none")]
+    started = float(os.environ.get(STARTED, time.time()))
+    chance = random.Random()  # noqa: S311 - which requests an incident hits
+
+    app = FastAPI(title="Sentiment of product reviews")
+    monitor = Monitor.from_config(config_path, MODEL)
+    instrument(app, monitor, ignore=PAGES)
+
+    @app.post("/predict")
+    def predict_sentiment(review: Review) -> Sentiment:
+        request = current_request()
+        request.segment = review.category
+        if incident.is_on(time.time() - started):
+            if chance.random() < incident.error_ratio:
+                raise HTTPException(503, "the lexicon service does not answer")
+            if incident.delay_s:
+                time.sleep(chance.lognormvariate(0, 0.7) * incident.delay_s)
+        answer = predict(review.text)
+        request.predicted(answer.label, confidence=answer.confidence, features=answer.features)
+        return Sentiment(request_id=request.id, label=answer.label, confidence=round(answer.confidence, 4))
+
+    def notes() -> Iterator[str]:
+        note = incident.note(time.time() - started)
+        if note:
+            yield note
+
+    status = StatusSource.from_config(load_config(config_path, secrets=False))
+    status.notes = notes
+    app.mount("/", pages_app(status.read))
+    return app

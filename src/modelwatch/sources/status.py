@@ -1,0 +1,214 @@
+"""The state of a host's models: signals of the last five minutes and their recent history, from `live.db`."""
+
+from __future__ import annotations
+
+import sqlite3
+import threading
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import asdict
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelwatch import names, signals
+from modelwatch.clock import SteadyClock
+from modelwatch.errors import ModelwatchError
+from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema
+from modelwatch.signals import Counts, Objectives
+from modelwatch.store.live import MINUTE, Key
+from modelwatch.store.reader import HostState, LiveReader
+from modelwatch.store.windows import WINDOWS_S, Windows, first_start
+from modelwatch.tally import Tally
+
+if TYPE_CHECKING:
+    from modelwatch.config import Config, ModelConfig
+
+WINDOW_S = 5 * MINUTE
+HISTORY_S = 60 * MINUTE
+MOST_ERROR_TYPES = 5
+SHOWN_S = 86_400
+
+
+def objectives_of(model: ModelConfig) -> Objectives:
+    """Return what the configuration promises of a model."""
+    slos = model.slos
+    return Objectives(
+        slos.latency.threshold_s if slos.latency else None,
+        slos.latency.objective if slos.latency else None,
+        slos.error_rate.objective if slos.error_rate else None,
+    )
+
+
+class StatusSource:
+    """Reads `live.db` again and again; each look costs what has changed.
+
+    Parameters
+    ----------
+    live : path of the `live.db`.
+    service, owner : names for people.
+    objectives : {model: what is promised of it}.
+    time_scale : divides every window; for demonstrations.
+    """
+
+    def __init__(
+        self,
+        live: Path,
+        *,
+        service: str = "",
+        owner: str | None = None,
+        objectives: Mapping[str, Objectives] | None = None,
+        time_scale: float = 1.0,
+        clock: SteadyClock | None = None,
+        notes: Callable[[], Iterable[str]] = tuple,
+    ) -> None:
+        self.live, self.service, self.owner = live, service, owner
+        self.objectives, self.time_scale = dict(objectives or {}), time_scale
+        self.clock = clock or SteadyClock()
+        self.notes = notes
+        self._reader = LiveReader(live, self.clock.monotonic)
+        self._windows, self._host = Windows(WINDOWS_S), HostState()
+        self._lock = threading.Lock()
+
+    @classmethod
+    def from_config(cls, config: Config, live: Path | None = None) -> StatusSource:
+        """Make the source of a configuration."""
+        return cls(
+            live or config.live,
+            service=config.service.name,
+            owner=config.service.owner,
+            objectives={name: objectives_of(model) for name, model in config.models.items()},
+            time_scale=config.time_scale,
+        )
+
+    def read(self) -> dict[str, Any]:
+        """Return the state as plain values, ready for JSON: see `docs/status.md` for the fields.
+
+        Never raises for a file that cannot be read: then `live.kept` is False and `live.reason` says why.
+        """
+        with self._lock:
+            now = self.clock.now()
+            reason = None
+            try:
+                changes, self._host = self._reader.poll()
+                self._windows.apply(changes, now, self._host.schemas)
+            except (sqlite3.Error, OSError, ModelwatchError) as error:
+                reason = str(error)
+            host = self._host
+            keys = [key for key in sorted(self._windows.keys()) if self._is_recent(key, now)]
+            return {
+                "service": self.service or (keys[0].model if keys else ""),
+                "owner": self.owner,
+                "now": now,
+                "time_scale": self.time_scale,
+                "window_s": float(WINDOW_S),
+                "workers": {"alive": host.workers, "died": host.deaths},
+                "data_age_s": host.oldest_beat_age_s,
+                "live": {"path": str(self.live), "kept": reason is None, "reason": reason},
+                "notes": list(self.notes()),
+                "models": [self._model(key, now) for key in keys],
+            }
+
+    def _is_recent(self, key: Key, now: float) -> bool:
+        return key in self._host.schemas and bool(self._windows.minutes(key, now - SHOWN_S))
+
+    def _counts(self, key: Key, tally: Tally, window_s: float, now: float) -> Counts:
+        since = max(first_start(now, int(window_s)), self._host.began or 0)
+        objectives = self.objectives.get(key.model, Objectives())
+        return Counts(tally, self._host.schemas[key], max(now - since, 1.0), objectives)
+
+    def _model(self, key: Key, now: float) -> dict[str, Any]:
+        schema = self._host.schemas[key]
+        counts = self._counts(key, self._windows.sum(key, WINDOW_S), WINDOW_S, now)
+        readings = [asdict(reading) for signal in signals.SIGNALS.values() for reading in signal.read(counts)]
+        return {
+            "name": key.model,
+            "version": key.version,
+            "task": "regression" if schema.classes is None else "classification",
+            "readings": readings,
+            "details": self._details(key, counts),
+            "history": self._history(key, now),
+        }
+
+    def _details(self, key: Key, counts: Counts) -> dict[str, Any]:
+        quantiles = {q: signals.latency_quantile(counts, q) for q in (0.5, 0.95, 0.99)}
+        p50, p95, p99 = quantiles.values()
+        slow = signals.SLOW_RATIO.measure(counts)[()]
+        gauges = self._host.gauges.get(key.model, {})
+        confident = counts.total(names.CONFIDENCE)
+        return {
+            "requests": counts.total(names.REQUESTS),
+            "failed": counts.total(names.FAILED),
+            "cancelled": counts.total(names.CANCELLED),
+            "slow": None if slow[0] is None else round(slow[0] * slow[1]),
+            "latency_threshold_s": counts.objectives.latency_threshold_s,
+            "latency_objective": counts.objectives.latency_objective,
+            "p50_s": p50.value if p50 else None,
+            "p95_s": p95.value if p95 else None,
+            "p99_s": p99.value if p99 else None,
+            "p95_bracket_s": [p95.low, p95.high] if p95 else None,
+            "in_progress": int(gauges.get("in_progress", 0)),
+            "throughput": gauges.get("last_minute", 0) / 60,
+            "errors_by_type": _errors_by_type(counts.tally),
+            "low_confidence_ratio": counts.total(names.LOW_CONFIDENCE) / confident if confident else None,
+            "confidence": _confidence(counts.tally, counts.schema),
+            "refused": counts.total(names.REFUSED),
+            "internal_errors": counts.total(names.INTERNAL_ERRORS),
+            "label_overflow": counts.total(names.OVERFLOW),
+        }
+
+    def _history(self, key: Key, now: float) -> dict[str, Any]:
+        """Minute by minute, the open one left out: it would read as a fall."""
+        last = int(now // MINUTE) * MINUTE
+        starts = list(range(last - HISTORY_S, last, MINUTE))
+        minutes = self._windows.minutes(key, starts[0])
+        began = self._host.began or 0
+        series: dict[str, list[float | None]] = {name: [] for name in ("request_rate", "error_ratio", "slow_ratio", "p95_s")}
+        share: dict[str, list[float | None]] = {}
+        schema = self._host.schemas[key]
+        classes = _classes(self._windows.sum(key, 3600), schema)
+        for start in starts:
+            tally = minutes.get(start, Tally())
+            counts = Counts(tally, schema, MINUTE, self.objectives.get(key.model, Objectives()))
+            known = start + MINUTE > began  # before, nobody counted: not 0
+            rate = signals.REQUEST_RATE.measure(counts)[()][0]
+            series["request_rate"].append(rate if known else None)
+            series["error_ratio"].append(signals.ERROR_RATIO.measure(counts)[()][0])
+            series["slow_ratio"].append(signals.SLOW_RATIO.measure(counts)[()][0])
+            p95 = signals.latency_quantile(counts, 0.95)
+            series["p95_s"].append(p95.value if p95 else None)
+            mix = signals.PREDICTION_SHARE.measure(counts)
+            for name in classes:
+                share.setdefault(name, []).append(mix.get((name,), (0.0 if mix else None, 0))[0])
+        return {"step_s": MINUTE, "start": starts, **series, "share": share}
+
+    def close(self) -> None:
+        """Close the file."""
+        with self._lock:
+            self._reader.close()
+
+
+def _errors_by_type(tally: Tally) -> list[list[Any]]:
+    """Return the most frequent error types, [[type, count], …]."""
+    table = tally.tables.get(names.ERRORS.name)
+    found: dict[str, int] = {}
+    for (_, kind), row in table.rows.items() if table else ():
+        found[kind] = found.get(kind, 0) + int(table.counts[row, 0]) if table else 0
+    ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
+    return [[kind, n] for kind, n in ranked[:MOST_ERROR_TYPES] if n]
+
+
+def _confidence(tally: Tally, schema: ModelSchema) -> dict[str, Any]:
+    """Return the confidence histogram on the exported edges."""
+    table = tally.tables.get(names.CONFIDENCE.name)
+    kept, edges = schema.confidence, list(CONFIDENCE_EDGES)
+    if table is None or not table.rows:
+        return {"edges": edges, "counts": [0] * (len(edges) + 1)}
+    upto = table.counts[0].cumsum()
+    at = [int(upto[kept.index(edge)]) for edge in edges] + [int(upto[-1])]
+    return {"edges": edges, "counts": [at[0], *(b - a for a, b in zip(at, at[1:], strict=False))]}
+
+
+def _classes(tally: Tally, schema: ModelSchema) -> list[str]:
+    """Return the classes to draw: the declared ones, then those seen."""
+    table = tally.tables.get(names.PREDICTIONS.name)
+    seen = [labels[0] for labels in table.rows] if table else []
+    return list(dict.fromkeys([*(schema.classes or ()), *seen]))[:12]
