@@ -74,6 +74,7 @@ class Signal:
     measure : from counts to {label values: (value, samples)}.
     promql : from (selector, window, objectives) to the expression that gives the same numbers; None where it needs an objective
         that is not there. It has no result where the value is undefined.
+    samples_promql : from (selector, window) to the expression that gives the number of samples.
     smallest : fewer samples cannot tell.
     labels : of its values, beside the model's.
     limit : from objectives to the value above which it fires; None: it never does.
@@ -85,6 +86,7 @@ class Signal:
     unit: str
     measure: Callable[[Counts], Measured]
     promql: Callable[[str, str, Objectives], str | None]
+    samples_promql: Callable[[str, str], str]
     smallest: int = 1
     labels: tuple[str, ...] = ()
     limit: Callable[[Objectives], float | None] = lambda _objectives: None
@@ -208,23 +210,39 @@ def _budget(objective: float | None) -> float | None:
     return None if objective is None else 1 - objective
 
 
+def _requests_samples(selector: str, window: str) -> str:
+    return _increase(names.REQUESTS.name, selector, window)
+
+
+def _valid_samples(selector: str, window: str) -> str:
+    return f"{_increase(names.REQUESTS.name, selector, window)} - {_increase(names.CANCELLED.name, selector, window)}"
+
+
+def _duration_samples(selector: str, window: str) -> str:
+    return _increase(f"{names.DURATION.name}_count", selector, window)
+
+
+def _prediction_samples(selector: str, window: str) -> str:
+    return _increase(names.PREDICTIONS.name, selector, window)
+
+
 REQUEST_RATE = Signal(
-    "request_rate", "Request rate", "Requests finished per second", "req/s", _request_rate, _rate_promql
+    "request_rate", "Request rate", "Requests finished per second", "req/s", _request_rate, _rate_promql, _requests_samples
 )
 ERROR_RATIO = Signal(
     "error_ratio", "Error rate", "Share of requests that ended in an exception or a status of 500 and above", "ratio",
-    _error_ratio, _error_promql, smallest=20, limit=lambda objectives: _budget(objectives.error_objective),
+    _error_ratio, _error_promql, _valid_samples, smallest=20, limit=lambda objectives: _budget(objectives.error_objective),
 )  # fmt: skip
 SLOW_RATIO = Signal(
     "slow_ratio", "Slow requests", "Share of requests slower than the latency objective", "ratio",
-    _slow_ratio, _slow_promql, smallest=20, limit=lambda objectives: _budget(objectives.latency_objective),
+    _slow_ratio, _slow_promql, _duration_samples, smallest=20, limit=lambda objectives: _budget(objectives.latency_objective),
 )  # fmt: skip
 LATENCY_P95 = Signal(
-    "latency_p95", "Latency P95", "95 % of the requests are answered within this time", "s", _latency_p95, _p95_promql, smallest=20
+    "latency_p95", "Latency P95", "95 % of the requests are answered within this time", "s", _latency_p95, _p95_promql, _duration_samples, smallest=20
 )
 PREDICTION_SHARE = Signal(
     "prediction_share", "Prediction mix", "Share of each class among the predictions", "ratio",
-    _prediction_share, _share_promql, labels=("predicted_class",),
+    _prediction_share, _share_promql, _prediction_samples, labels=("predicted_class",),
 )  # fmt: skip
 
 SIGNALS: dict[str, Signal] = {s.name: s for s in (REQUEST_RATE, ERROR_RATIO, SLOW_RATIO, LATENCY_P95, PREDICTION_SHARE)}
