@@ -102,10 +102,10 @@ class _Block:
         upto = counts.cumsum(axis=1)
         with_count = self.summed or not openmetrics
         if len(set(map(len, self.columns))) == 1:
-            picked = np.array(self.columns) if len(self.columns) == len(upto) else np.array(self.columns * len(upto))
+            picked = np.array(self.columns if len(self.columns) == len(upto) else self.columns * len(upto), np.intp)
             rows = _pick(upto, picked.reshape(len(upto), -1), with_count=with_count).tolist()
         else:
-            one = [_pick(upto[i : i + 1], np.array([c]), with_count=with_count) for i, c in enumerate(self.columns[: self.made])]
+            one = [_pick(upto[i : i + 1], np.array([c], np.intp), with_count=with_count) for i, c in enumerate(self.columns[: self.made])]
             rows = [row.tolist()[0] for row in one]
         if self.summed:
             scale = 1e-9 if table.sums_kind == "ns" else 1.0

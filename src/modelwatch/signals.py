@@ -92,7 +92,9 @@ class Signal:
     limit: Callable[[Objectives], float | None] = lambda _objectives: None
 
     def read(self, counts: Counts) -> list[Reading]:
-        """Return the readings of a window; one that cannot tell where there is nothing to read."""
+        """Return the readings of a window; one that cannot tell where there is nothing to read, none without the objective it needs."""
+        if self.promql("", "5m", counts.objectives) is None:
+            return []
         limit = self.limit(counts.objectives)
         measured = self.measure(counts) or {(): (None, 0)}
         readings = []

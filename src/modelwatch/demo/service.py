@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import random
 import time
@@ -49,6 +50,7 @@ def create_app() -> FastAPI:
     started = float(os.environ.get(STARTED, time.time()))
     chance = random.Random()  # noqa: S311 - which requests an incident hits
 
+    logging.basicConfig(level=logging.WARNING)  # faults of the monitor are logged, at most once a minute
     app = FastAPI(title="Sentiment of product reviews")
     monitor = Monitor.from_config(config_path, MODEL)
     instrument(app, monitor, ignore=PAGES)

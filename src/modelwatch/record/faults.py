@@ -31,7 +31,7 @@ class Faults:
         if now - self._said.get(where, float("-inf")) >= QUIET_S:
             self._said[where] = now
             logger.warning(
-                "modelwatch: internal fault; the service goes on", extra={"where": where, "fault": repr(error)}, exc_info=ours and error
+                "modelwatch: internal fault; the service goes on", extra={"where": where, "fault": repr(error)}, exc_info=error
             )
         if ours and error is not None and "PYTEST_CURRENT_TEST" in os.environ and "pytest" in sys.modules:
             raise error

@@ -67,7 +67,7 @@ class Monitor:
         """
         from modelwatch.config import load_config  # pydantic is loaded by those who read a file only
 
-        config = load_config(path)
+        config = load_config(path, secrets=False)  # the service pages nobody
         chosen = config.model(model)
         return cls(chosen.name, chosen.version, schema_of(chosen), live=config.live)
 

@@ -22,7 +22,7 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
     lines = [
         f"{state['service'] or 'modelwatch'}  {at}",
         f"workers {workers['alive']} reporting, {workers['died']} died · counts "
-        + ("of nobody alive" if age is None else f"{age:.0f} s old")
+        + ("not renewed by anybody" if age is None else f"{age:.0f} s old")
         + f" · {state['live']['path']}",
     ]
     if state["live"]["reason"]:
