@@ -1,0 +1,27 @@
+.PHONY: demo test lint bench soak golden docs
+
+demo: ## the sentiment service under traffic; open the page it names
+	@bash scripts/setup.sh demo
+	@.venv/bin/modelwatch demo $(ARGS)
+
+test: ## everything that must hold: lint, types, layers, tests
+	@bash scripts/test.sh
+
+lint: ## style, types and layers only
+	@bash scripts/setup.sh test
+	@bash scripts/lint.sh
+
+bench: ## ours beside the peers in one run; writes docs/benchmarks.md
+	@bash scripts/setup.sh bench
+	@.venv/bin/python -m bench $(ARGS)
+
+soak: ## faults under load, for minutes to an hour; ends with the ledger of events
+	@bash scripts/setup.sh test
+	@.venv/bin/python -m soak $(ARGS)
+
+golden: ## write the expected files of the tests anew
+	@bash scripts/setup.sh test
+	@.venv/bin/python -m pytest --update-golden -q
+
+docs: ## check that every link of the documents leads somewhere
+	@python3 scripts/check_links.py

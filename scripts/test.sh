@@ -1,0 +1,10 @@
+#!/usr/bin/env bash
+# The test command: sets up, lints, tests. Ends with pytest's own summary.
+set -euo pipefail
+cd "$(dirname "$0")/.."
+begin=$(date +%s)
+bash scripts/setup.sh test
+printf '%-22s in %d s\n' "set-up" "$(($(date +%s) - begin))"
+bash scripts/lint.sh
+python3 scripts/check_links.py
+exec .venv/bin/python -m pytest -m "not slow" --cov --cov-report=term -q "$@"

@@ -1,0 +1,27 @@
+"""What several tests need: binaries that must be there, free ports."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+
+import pytest
+
+
+def require(name: str) -> str:
+    """Return the path of a program; where it is missing the test is skipped, and fails under CI."""
+    found = shutil.which(name)
+    if found is not None:
+        return found
+    reason = f"{name} is not installed; run: apt-get install {'prometheus' if name == 'promtool' else name}"
+    if os.environ.get("CI") == "true":
+        pytest.fail(reason)
+    pytest.skip(reason)
+
+
+def free_port() -> int:
+    """Return a port of 127.0.0.1 that nobody listens on now."""
+    with socket.socket() as probe:
+        probe.bind(("127.0.0.1", 0))
+        return int(probe.getsockname()[1])
