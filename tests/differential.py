@@ -59,7 +59,13 @@ class Replay:
     """
 
     def __init__(
-        self, schema: ModelSchema, events: Events, seconds: int, versions: tuple[str, ...], restarts: Mapping[int, int], seed: int
+        self,
+        schema: ModelSchema,
+        events: Events,
+        seconds: int,
+        versions: tuple[str, ...],
+        restarts: Mapping[int, int],
+        seed: int,
     ) -> None:
         self.schema, self.seconds = schema, seconds
         self.samples: dict[str, list[tuple[int, str, float]]] = defaultdict(list)  # name -> (time, labels, value)
@@ -133,7 +139,8 @@ class Prometheus:
         with urllib.request.urlopen(f"{self.url}/api/v1/query_range?{arguments}", timeout=30) as answer:  # noqa: S310
             result = json.load(answer)["data"]["result"]
         return {
-            tuple(sorted(series["metric"].items())): {int(at): float(value) for at, value in series["values"]} for series in result
+            tuple(sorted(series["metric"].items())): {int(at): float(value) for at, value in series["values"]}
+            for series in result
         }
 
 
@@ -144,7 +151,9 @@ def prometheus_of(replay: Replay, folder: Path, prometheus: str, promtool: str) 
     text.write_text("".join(replay.openmetrics()))
     data.mkdir()
     config.write_text("global: {}\n")
-    subprocess.run([promtool, "tsdb", "create-blocks-from", "openmetrics", "-q", text, data], check=True, capture_output=True)
+    subprocess.run(
+        [promtool, "tsdb", "create-blocks-from", "openmetrics", "-q", text, data], check=True, capture_output=True
+    )
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
@@ -171,7 +180,13 @@ def prometheus_of(replay: Replay, folder: Path, prometheus: str, promtool: str) 
 
 
 def differences(
-    replay: Replay, server: Prometheus, signal: Signal, window_s: int, objectives: Objectives, *, tolerance: float = 1e-9
+    replay: Replay,
+    server: Prometheus,
+    signal: Signal,
+    window_s: int,
+    objectives: Objectives,
+    *,
+    tolerance: float = 1e-9,
 ) -> list[str]:
     """Compare a signal's values, samples and firing minutes on both sides; return what differs, in words.
 
@@ -182,7 +197,11 @@ def differences(
     assert expression is not None
     first, last = START + window_s, START + replay.seconds
     theirs = _by_labels(server.range(expression, first, last), signal)
-    samples = {at: n for values in server.range(signal.samples_promql("", window), first, last).values() for at, n in values.items()}
+    samples = {
+        at: n
+        for values in server.range(signal.samples_promql("", window), first, last).values()
+        for at, n in values.items()
+    }
     found = []
     compared = 0
     for at, readings in replay.readings(signal, window_s, objectives).items():
@@ -200,7 +219,12 @@ def differences(
                 found.append(f"{where}: ours {reading.value!r}, theirs {value!r}")
             if abs(samples.get(at, 0.0) - reading.samples) > 1e-6:
                 found.append(f"{where}: samples ours {reading.samples}, theirs {samples.get(at)}")
-            fires = value is not None and reading.limit is not None and value > reading.limit and samples.get(at, 0) >= signal.smallest
+            fires = (
+                value is not None
+                and reading.limit is not None
+                and value > reading.limit
+                and samples.get(at, 0) >= signal.smallest
+            )
             if fires != (reading.outcome == "firing"):
                 found.append(f"{where}: ours {reading.outcome}, theirs {'firing' if fires else 'not firing'}")
             compared += 1

@@ -8,11 +8,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from differential import Prometheus, Replay, differences, prometheus_of
-from support import require
 
+from differential import Prometheus, Replay, differences, prometheus_of
 from modelwatch.schema import ModelSchema, latency_edges
 from modelwatch.signals import SIGNALS, Objectives
+from support import require
 
 OBJECTIVES = Objectives(latency_threshold_s=0.2, latency_objective=0.95, error_objective=0.99)
 LENGTH_S = 95 * 60
@@ -56,5 +56,9 @@ def test_replay_has_something_to_find(replayed: tuple[Replay, Prometheus]) -> No
     """The replay fires both limits, rests, and is undefined in the quiet time: agreement on nothing would prove nothing."""
     replay, _ = replayed
     for name in ("error_ratio", "slow_ratio"):
-        outcomes = [reading.outcome for readings in replay.readings(SIGNALS[name], 300, OBJECTIVES).values() for reading in readings]
+        outcomes = [
+            reading.outcome
+            for readings in replay.readings(SIGNALS[name], 300, OBJECTIVES).values()
+            for reading in readings
+        ]
         assert {"ok", "firing", "cannot_tell"} <= set(outcomes), name

@@ -22,7 +22,8 @@ CONFIG = "modelwatch.yaml"
 OK, FAILED, USAGE = 0, 1, 2
 
 app = typer.Typer(
-    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False, context_settings={"help_option_names": ["-h", "--help"]},
+    no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
+    context_settings={"help_option_names": ["-h", "--help"]},
     help="Production monitoring and alerting for machine-learning models.",
 )  # fmt: skip
 
@@ -40,7 +41,9 @@ def options(
 def demo(
     port: Annotated[int, typer.Option(help="Port of the service on 127.0.0.1; 0 takes a free one.")] = 8000,
     incident: Annotated[str, typer.Option(help="What breaks: none, errors or latency.")] = "none",
-    seconds: Annotated[float | None, typer.Option(help="Send traffic for so long, print a summary and end.", min=0)] = None,
+    seconds: Annotated[
+        float | None, typer.Option(help="Send traffic for so long, print a summary and end.", min=0)
+    ] = None,
     texts: Annotated[Path | None, typer.Option(help="CSV of your own: text, label, category.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of its live.db; by default a temporary one.")] = None,
 ) -> None:
@@ -54,11 +57,16 @@ def demo(
 
 @app.command()
 def status(
-    config: Annotated[Path, typer.Option(help="The configuration; may be missing when --live is given.")] = Path(CONFIG),
+    config: Annotated[Path, typer.Option(help="The configuration; may be missing when --live is given.")] = Path(
+        CONFIG
+    ),
     live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
 ) -> None:
-    """Show the live state of this host's models. Exit code 1 when something is beyond its objective, or no counts can be read."""
+    """Show the live state of this host's models.
+
+    Exit code 1 when something is beyond its objective, or no counts can be read.
+    """
     from modelwatch.sources.render import is_failing, status_lines
 
     source = _source(config, live)
@@ -96,7 +104,8 @@ def _source(config: Path, live: Path | None) -> StatusSource:
         source = StatusSource.from_config(load_config(config, secrets=False), live)
     if not source.live.exists():
         raise ConfigError(
-            f"live: {str(source.live)!r} does not exist; expected the live.db of a service. Start the service, or name its file with --live."
+            f"live: {str(source.live)!r} does not exist; expected the live.db of a service. "
+            "Start the service, or name its file with --live."
         )
     return source
 

@@ -1,4 +1,7 @@
-"""What is recorded of one request, and of one label: the plain tuples that travel from the request path to the counts."""
+"""What is recorded of one request, and of one label.
+
+The plain tuples that travel from the request path to the counts.
+"""
 
 from __future__ import annotations
 

@@ -11,7 +11,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelwatch import names
-from modelwatch.names import Metric
+from modelwatch.names import Metric, number
 from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema
 from modelwatch.tally import Labels, Table, Tally
 
@@ -46,11 +46,6 @@ def escape(value: str) -> str:
 def label_set(labels: Mapping[str, str]) -> str:
     """Return `a="1",b="2"`."""
     return ",".join(f'{name}="{escape(value)}"' for name, value in labels.items())
-
-
-def number(value: float) -> str:
-    """Return a value as Prometheus writes it."""
-    return "+Inf" if value == np.inf else "-Inf" if value == -np.inf else "NaN" if value != value else repr(float(value))
 
 
 class _Block:
@@ -105,7 +100,10 @@ class _Block:
             picked = np.array(self.columns if len(self.columns) == len(upto) else self.columns * len(upto), np.intp)
             rows = _pick(upto, picked.reshape(len(upto), -1), with_count=with_count).tolist()
         else:
-            one = [_pick(upto[i : i + 1], np.array([c], np.intp), with_count=with_count) for i, c in enumerate(self.columns[: self.made])]
+            one = [
+                _pick(upto[i : i + 1], np.array([c], np.intp), with_count=with_count)
+                for i, c in enumerate(self.columns[: self.made])
+            ]
             rows = [row.tolist()[0] for row in one]
         if self.summed:
             scale = 1e-9 if table.sums_kind == "ns" else 1.0
@@ -137,8 +135,10 @@ def _shown_edges(metric: Metric, schema: ModelSchema) -> tuple[list[tuple[float,
 
 
 COUNTED = (
-    names.REQUESTS, names.FAILED, names.ERRORS, names.CANCELLED, names.DURATION, names.PREDICTIONS, names.PREDICTION_VALUE,
-    names.CONFIDENCE, names.LOW_CONFIDENCE, names.SEGMENTS, names.FEATURE_VALUE, names.FEATURE_CATEGORY, names.FEATURE_INVALID,
+    names.REQUESTS, names.FAILED, names.ERRORS, names.CANCELLED, names.DURATION, names.PREDICTIONS,
+    names.PREDICTION_VALUE,
+    names.CONFIDENCE, names.LOW_CONFIDENCE, names.SEGMENTS, names.FEATURE_VALUE, names.FEATURE_CATEGORY,
+    names.FEATURE_INVALID,
     names.EVENTS, names.REFUSED, names.OVERFLOW, names.INTERNAL_ERRORS, names.ABANDONED, names.CALLER_FOLDS,
 )  # fmt: skip
 
@@ -232,5 +232,9 @@ def _render_gauges(gauges: Sequence[GaugeValue], *, openmetrics: bool) -> bytes:
             lines.append(head_lines(gauge.metric, openmetrics=openmetrics))
             last = gauge.metric
         inside = label_set(gauge.labels)
-        lines.append(f"{gauge.metric.name}{{{inside}}} {number(gauge.value)}\n" if inside else f"{gauge.metric.name} {number(gauge.value)}\n")
+        lines.append(
+            f"{gauge.metric.name}{{{inside}}} {number(gauge.value)}\n"
+            if inside
+            else f"{gauge.metric.name} {number(gauge.value)}\n"
+        )
     return "".join(lines).encode()

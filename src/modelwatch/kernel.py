@@ -1,7 +1,9 @@
-"""The kernel: turns a chunk of raw events, or columns of a log, into counts. All judging of values happens here, never in the caller.
+"""The kernel: turns a chunk of raw events, or columns of a log, into counts.
 
-Every column has a vector path and, when that raises, a path that takes each value alone. Both convert in the same way (the C double
-of a number; text is never parsed), so a bad neighbour cannot change how a good value counts.
+All judging of values happens here, never in the caller.
+
+Every column has a vector path and, when that raises, a path that takes each value alone. Both convert in the same
+way (the C double of a number; text is never parsed), so a bad neighbour cannot change how a good value counts.
 """
 
 from __future__ import annotations
@@ -24,7 +26,8 @@ from modelwatch.tally import Labels, Table, Tally
 
 Column = Sequence[Any] | npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
-Numbers = tuple[Floats, "npt.NDArray[np.intp] | None", int, int]  # doubles, positions or None for all, missing, no number
+#: Doubles, their positions (None: all), how many values were missing, how many were no number.
+Numbers = tuple[Floats, "npt.NDArray[np.intp] | None", int, int]
 
 HUGE = 1e200  # values are taken as at most this in a sum, which must stay finite
 LONGEST_SECONDS = 1e8  # a longer request is a fault of the caller's clock; sums of nanoseconds must fit
@@ -46,19 +49,25 @@ def numbers(values: Column) -> Numbers:
         try:
             good.append(value)  # the same conversion as array("d", values), one at a time
             at.append(i)
-        except BaseException:  # noqa: BLE001
+        except BaseException:  # noqa: BLE001, S112
             continue
     return np.frombuffer(good).copy(), np.array(at, np.intp), missing, len(values) - missing - len(good)
 
 
 def cumulative(values: Floats, edges: Floats) -> npt.NDArray[np.intp]:
-    """Sort `values` in place and return how many are <= each edge. Sorting first is twice as fast as searching each value."""
+    """Sort `values` in place and return how many are <= each edge.
+
+    Sorting first is twice as fast as searching each value.
+    """
     values.sort()
     return values.searchsorted(edges, "right")
 
 
 def per_bucket(upto: npt.NDArray[np.intp]) -> npt.NDArray[np.intp]:
-    """Return the counts of the buckets from cumulative counts, in place (np.diff takes five times as long on so few)."""
+    """Return the counts of the buckets from cumulative counts, in place.
+
+    np.diff takes five times as long on so few.
+    """
     upto[1:] -= upto[:-1].copy()
     return upto
 
@@ -96,14 +105,16 @@ class Kernel:
         self._feature_edges = [
             np.array([*kept, *[np.inf] * (bins - len(kept))]) for kept, _ in self.schema.numeric.values()
         ]  # a feature with fewer edges leaves its last columns empty
-        self._pick: Callable[[Any], tuple[Any, ...]] = itemgetter(*self.numeric) if len(self.numeric) > 1 else self._pick_few
+        self._pick: Callable[[Any], tuple[Any, ...]] = (
+            itemgetter(*self.numeric) if len(self.numeric) > 1 else self._pick_few
+        )
         self._pack = Struct(f"{len(self.numeric)}d").pack  # C doubles, as array("d")
         self._known = {*self.numeric, *self.categories}
 
     def _pick_few(self, row: Mapping[str, Any]) -> tuple[Any, ...]:
         return tuple([row[name] for name in self.numeric])
 
-    # -- what is folded --------------------------------------------------------------------------------------------------
+    # -- what is folded --------------------------------------------------------------------------------------------
 
     def fold(self, events: Sequence[tuple[Any, ...]]) -> None:
         """Count a chunk of events (see `Prediction` for the order of the fields)."""
@@ -155,7 +166,7 @@ class Kernel:
             if feature in self.categories:
                 self.categories[feature].know(category)
 
-    # -- refusals and caps -----------------------------------------------------------------------------------------------
+    # -- refusals and caps -----------------------------------------------------------------------------------------
 
     def _refuse(self, where: str, kind: str, n: int) -> None:
         if n:
@@ -258,7 +269,10 @@ class Kernel:
     def _observe(
         self, where: str, table: Table, column: Column, edges: Floats, low: float = -HUGE, high: float = HUGE
     ) -> Floats:
-        """Count finite values into the buckets of `edges`; the sum takes them within [low, high], so it never falls below 0 for shares."""
+        """Count finite values into the buckets of `edges`.
+
+        The sum takes them within [low, high], so it never falls below 0 for shares.
+        """
         values, _, _, wrong = numbers(column)
         self._refuse(where, "type", wrong)
         if not len(values):

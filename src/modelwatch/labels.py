@@ -108,7 +108,9 @@ class LabelCodes:
         try:
             codes = np.fromiter(map(self._code.get, values, repeat(-1)), np.intp, len(values))
         except BaseException:  # noqa: BLE001  # unhashable, or a raising __hash__ or __eq__
-            codes = np.fromiter((-1 if type(v) is not str else self._code.get(v, -1) for v in values), np.intp, len(values))
+            codes = np.fromiter(
+                (-1 if type(v) is not str else self._code.get(v, -1) for v in values), np.intp, len(values)
+            )
         if len(codes) and codes.min() < 0:
             for i in np.flatnonzero(codes < 0).tolist():
                 codes[i] = self.encode_one(values[i])

@@ -1,10 +1,23 @@
-"""Every name that leaves the process, once: metrics with their labels, unit and help text, and the special label values."""
+"""Every name that leaves the process, once.
+
+Metrics with their labels, unit and help text, and the special label values.
+"""
 
 from __future__ import annotations
 
+import math
 from typing import Literal, NamedTuple
 
 Kind = Literal["counter", "histogram", "gauge"]
+
+
+def number(value: float) -> str:
+    """Return a value, or the upper edge of a bucket, as Prometheus writes it."""
+    if math.isnan(value):
+        return "NaN"
+    if math.isinf(value):
+        return "+Inf" if value > 0 else "-Inf"
+    return repr(float(value))
 
 
 class Metric(NamedTuple):
@@ -58,7 +71,10 @@ CONFIDENCE = Metric(
     "Confidence of the predictions; values outside 0 to 1 are in the outer buckets.",
 )  # fmt: skip
 LOW_CONFIDENCE = Metric(
-    "ml_low_confidence_predictions_total", "counter", ("threshold",), "Predictions with a confidence below the threshold."
+    "ml_low_confidence_predictions_total",
+    "counter",
+    ("threshold",),
+    "Predictions with a confidence below the threshold.",
 )
 SEGMENTS = Metric("ml_requests_by_segment_total", "counter", ("segment",), "Predictions by segment.")
 
@@ -86,16 +102,24 @@ OVERFLOW = Metric(
     "Events counted under __other__ because the label already has its maximum number of values.",
 )  # fmt: skip
 INTERNAL_ERRORS = Metric(
-    "modelwatch_internal_errors_total", "counter", ("where",), "Faults of the monitor itself; the host was not disturbed."
+    "modelwatch_internal_errors_total",
+    "counter",
+    ("where",),
+    "Faults of the monitor itself; the host was not disturbed.",
 )
 ABANDONED = Metric(
     "modelwatch_events_abandoned_total", "counter", (),
     "Events given up because the counting was blocked and the buffer was full twice over.",
 )  # fmt: skip
 CALLER_FOLDS = Metric(
-    "modelwatch_caller_folds_total", "counter", (), "Chunks that a request had to count itself because the buffer was full."
+    "modelwatch_caller_folds_total",
+    "counter",
+    (),
+    "Chunks that a request had to count itself because the buffer was full.",
 )
-WORKERS = Metric("modelwatch_workers", "gauge", (), "Worker processes of this host that reported in the last 10 seconds.")
+WORKERS = Metric(
+    "modelwatch_workers", "gauge", (), "Worker processes of this host that reported in the last 10 seconds."
+)
 WORKER_DEATHS = Metric(
     "modelwatch_worker_deaths_total", "counter", (), "Worker processes that stopped reporting without closing."
 )
@@ -105,4 +129,6 @@ FLUSH_LAG = Metric(
 COLLECTOR_ERRORS = Metric(
     "modelwatch_collector_errors_total", "counter", ("family",), "Families left out of a scrape because they failed."
 )
-LIVE_UP = Metric("modelwatch_live_up", "gauge", (), "1 if the counts are kept in the live.db of the host, 0 if only in memory.")
+LIVE_UP = Metric(
+    "modelwatch_live_up", "gauge", (), "1 if the counts are kept in the live.db of the host, 0 if only in memory."
+)

@@ -1,4 +1,7 @@
-"""The training-time profile of a model: per feature the edges and counts that production is compared with. JSON only, no raw rows."""
+"""The training-time profile of a model: per feature the edges and counts that production is compared with.
+
+JSON only, no raw rows.
+"""
 
 from __future__ import annotations
 
@@ -6,6 +9,7 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass, field
 from hashlib import sha256
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -67,7 +71,9 @@ class Reference:
             content = json.loads(text)
             schema, digest = content.pop("schema"), content.pop("sha256")
             if schema > SCHEMA:
-                raise NewerFormat(f"{where}: schema is {schema!r}; expected at most {SCHEMA}. Upgrade modelwatch to read it.")
+                raise NewerFormat(
+                    f"{where}: schema is {schema!r}; expected at most {SCHEMA}. Upgrade modelwatch to read it."
+                )
             if digest != _digest({"schema": schema, **content}):
                 raise DamagedData(f"{where}: the hash does not match its content. Profile the training data again.")
             numeric = {name: _numeric(p) for name, p in content["numeric"].items()}
@@ -77,7 +83,7 @@ class Reference:
             }
         except (NewerFormat, DamagedData):
             raise
-        except Exception as error:
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with it: it is damaged
             raise DamagedData(f"{where}: not a reference profile ({error}). Profile the training data again.") from None
         return cls(numeric, categorical)
 
@@ -87,8 +93,10 @@ class Reference:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
-            message = f"reference: {str(path)!r} cannot be read ({error}). Write one from the training data, or remove the field."
-            raise ConfigError(message) from None
+            raise ConfigError(
+                f"reference: {str(path)!r} cannot be read ({error}). "
+                "Write one from the training data, or remove the field."
+            ) from None
         return cls.from_json(text, str(path))
 
 
@@ -97,9 +105,9 @@ def _digest(content: Mapping[str, Any]) -> str:
 
 
 def _numeric(given: Mapping[str, Any]) -> NumericProfile:
-    profile = NumericProfile(*(tuple(map(float, given[k])) for k in ("edges", "exported")), tuple(map(int, given["counts"])))
-    edges = profile.edges
-    if not all(map(np.isfinite, edges)) or any(b <= a for a, b in zip(edges, edges[1:], strict=False)):
+    edges, exported = (tuple(map(float, given[name])) for name in ("edges", "exported"))
+    profile = NumericProfile(edges, exported, tuple(map(int, given["counts"])))
+    if not all(map(np.isfinite, edges)) or any(b <= a for a, b in pairwise(edges)):
         raise ValueError("edges are not finite and increasing")
     if len(edges) >= FINE or len(profile.counts) != len(edges) + 1 or not set(profile.exported) <= set(edges):
         raise ValueError("edges, exported and counts do not fit each other")
@@ -118,7 +126,9 @@ def profile_numeric(values: Sequence[float] | npt.NDArray[np.float64]) -> Numeri
     column = np.sort(np.asarray(values, np.float64))
     column = column[np.isfinite(column)]
     if not len(column):
-        raise NotEnoughData("reference: the feature has no finite value; expected at least one. Leave it out of the profile.")
+        raise NotEnoughData(
+            "reference: the feature has no finite value; expected at least one. Leave it out of the profile."
+        )
     distinct = np.unique(column)
     if len(distinct) == 1:
         fine = exported = np.array([np.nextafter(distinct[0], -np.inf), distinct[0]])
@@ -134,5 +144,5 @@ def profile_numeric(values: Sequence[float] | npt.NDArray[np.float64]) -> Numeri
 def _quantile_edges(column: npt.NDArray[np.float64], bins: int) -> npt.NDArray[np.float64]:
     """Return the distinct values at ranks k n / bins, without the largest value (its bin is the open one)."""
     ranks = -(-np.arange(1, bins) * len(column) // bins) - 1  # exact: every 20th part is a 100th part
-    edges = np.unique(column[ranks])
-    return edges[edges < column[-1]]
+    edges: npt.NDArray[np.float64] = np.unique(column[ranks])
+    return edges[: edges.searchsorted(column[-1])]

@@ -18,7 +18,7 @@ MOST_LATENCY_EDGES = 20
 #: Upper bounds of the confidence histogram that is exported; 50 equal bins are kept.
 CONFIDENCE_EDGES = tuple(round(k / 10, 1) for k in range(11))
 FINE_CONFIDENCE_EDGES = tuple(round(k / 50, 2) for k in range(51))
-DECADES = tuple(-(10.0**k) for k in range(6, -2, -1)) + (0.0,) + tuple(10.0**k for k in range(-1, 7))
+DECADES = (*(-(10.0**k) for k in range(6, -2, -1)), 0.0, *(10.0**k for k in range(-1, 7)))
 #: Why a feature value is in no bin (`inf` is in the outer bins too).
 INVALID_REASONS = ("missing", "nan", "type", "inf")
 
@@ -77,8 +77,10 @@ class ModelSchema:
     def tables(self) -> tuple[TableSchema, ...]:
         """The schema of every table."""
         plain = [
-            names.EVENTS, names.REQUESTS, names.FAILED, names.ERRORS, names.CANCELLED, names.LOW_CONFIDENCE, names.SEGMENTS,
-            names.FEATURE_CATEGORY, names.FEATURE_INVALID, names.REFUSED, names.OVERFLOW, names.INTERNAL_ERRORS, names.ABANDONED, names.CALLER_FOLDS,
+            names.EVENTS, names.REQUESTS, names.FAILED, names.ERRORS, names.CANCELLED, names.LOW_CONFIDENCE,
+            names.SEGMENTS,
+            names.FEATURE_CATEGORY, names.FEATURE_INVALID, names.REFUSED, names.OVERFLOW, names.INTERNAL_ERRORS,
+            names.ABANDONED, names.CALLER_FOLDS,
         ]  # fmt: skip
         tables = [TableSchema(metric.name, metric.labels) for metric in plain]
         tables.append(_histogram(names.DURATION, self.latency, "ns"))
@@ -89,7 +91,9 @@ class ModelSchema:
             tables.append(TableSchema(names.PREDICTIONS.name, names.PREDICTIONS.labels))
         if self.numeric:
             edges, rows = tuple(kept for kept, _ in self.numeric.values()), tuple((name,) for name in self.numeric)
-            table = TableSchema(names.FEATURE_VALUE.name, names.FEATURE_VALUE.labels, self.feature_bins, "float", edges, rows)
+            table = TableSchema(
+                names.FEATURE_VALUE.name, names.FEATURE_VALUE.labels, self.feature_bins, "float", edges, rows
+            )
             tables.append(table)
         return tuple(tables)
 
@@ -116,8 +120,10 @@ class ModelSchema:
             categorical = {name: tuple(known) for name, known in given.pop("categorical").items()}
             lists = {k: tuple(v) for k, v in given.items() if isinstance(v, list)}
             return cls(numeric=numeric, categorical=categorical, **{**given, **lists})
-        except Exception as error:
-            raise DamagedData(f"schema: {text[:40]!r} cannot be read ({error}). Its histograms are not shown.") from None
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with it: it is damaged
+            raise DamagedData(
+                f"schema: {text[:40]!r} cannot be read ({error}). Its histograms are not shown."
+            ) from None
 
     def empty(self) -> Tally:
         """Return a tally of nothing, with the rows that exist from the start."""
@@ -148,6 +154,9 @@ def _histogram(metric: names.Metric, edges: tuple[float, ...], sums: str) -> Tab
 
 
 def numeric_edges(reference: Reference | None, name: str) -> tuple[tuple[float, ...], tuple[float, ...]]:
-    """Return (edges kept, edges exported) of a feature; empty without a profile: then only what is invalid is counted."""
+    """Return (edges kept, edges exported) of a feature; empty without a profile.
+
+    Then only what is invalid is counted.
+    """
     profile = reference.numeric.get(name) if reference else None
     return (profile.edges, profile.exported) if profile else ((), ())

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from typing import Literal
 
 from modelwatch import names
-from modelwatch.exposition import number
-from modelwatch.names import Metric
+from modelwatch.names import Metric, number
 from modelwatch.schema import ModelSchema
 from modelwatch.statistics import Quantile, histogram_quantile
 from modelwatch.tally import Table, Tally
@@ -72,7 +71,8 @@ class Signal:
     ----------
     name, title, words, unit : for machines, for panels, for sentences; a ratio is 0 to 1.
     measure : from counts to {label values: (value, samples)}.
-    promql : from (selector, window, objectives) to the expression that gives the same numbers; None where it needs an objective
+    promql : from (selector, window, objectives) to the expression that gives the same numbers; None where it needs
+        an objective
         that is not there. It has no result where the value is undefined.
     samples_promql : from (selector, window) to the expression that gives the number of samples.
     smallest : fewer samples cannot tell.
@@ -92,7 +92,10 @@ class Signal:
     limit: Callable[[Objectives], float | None] = lambda _objectives: None
 
     def read(self, counts: Counts) -> list[Reading]:
-        """Return the readings of a window; one that cannot tell where there is nothing to read, none without the objective it needs."""
+        """Return the readings of a window.
+
+        One that cannot tell where there is nothing to read, none without the objective it needs.
+        """
         if self.promql("", "5m", counts.objectives) is None:
             return []
         limit = self.limit(counts.objectives)
@@ -108,7 +111,9 @@ class Signal:
             elif limit is not None and value > limit:
                 outcome = "firing"
             labels = dict(zip(self.labels, values, strict=False))
-            readings.append(Reading(self.name, self.title, self.words, self.unit, labels, value, samples, outcome, reason, limit))
+            readings.append(
+                Reading(self.name, self.title, self.words, self.unit, labels, value, samples, outcome, reason, limit)
+            )
         return readings
 
 
@@ -116,7 +121,7 @@ class Signal:
 
 
 def _valid(counts: Counts) -> int:
-    """Requests that are in ratios: those whose client stayed."""
+    """Return the number of requests that are in ratios: those whose client stayed."""
     return counts.total(names.REQUESTS) - counts.total(names.CANCELLED)
 
 
@@ -148,7 +153,10 @@ def _slow_ratio(counts: Counts) -> Measured:
 
 
 def latency_quantile(counts: Counts, q: float) -> Quantile | None:
-    """Return a latency quantile in seconds over all endpoints, for display; objectives use the exact share of slow requests."""
+    """Return a latency quantile in seconds over all endpoints, for display.
+
+    Objectives use the exact share of slow requests.
+    """
     return histogram_quantile(*durations(counts), q)
 
 
@@ -229,18 +237,31 @@ def _prediction_samples(selector: str, window: str) -> str:
 
 
 REQUEST_RATE = Signal(
-    "request_rate", "Request rate", "Requests finished per second", "req/s", _request_rate, _rate_promql, _requests_samples
+    "request_rate",
+    "Request rate",
+    "Requests finished per second",
+    "req/s",
+    _request_rate,
+    _rate_promql,
+    _requests_samples,
 )
 ERROR_RATIO = Signal(
     "error_ratio", "Error rate", "Share of requests that ended in an exception or a status of 500 and above", "ratio",
-    _error_ratio, _error_promql, _valid_samples, smallest=20, limit=lambda objectives: _budget(objectives.error_objective),
+    _error_ratio, _error_promql, _valid_samples, 20, limit=lambda objectives: _budget(objectives.error_objective),
 )  # fmt: skip
 SLOW_RATIO = Signal(
     "slow_ratio", "Slow requests", "Share of requests slower than the latency objective", "ratio",
-    _slow_ratio, _slow_promql, _duration_samples, smallest=20, limit=lambda objectives: _budget(objectives.latency_objective),
+    _slow_ratio, _slow_promql, _duration_samples, 20, limit=lambda objectives: _budget(objectives.latency_objective),
 )  # fmt: skip
 LATENCY_P95 = Signal(
-    "latency_p95", "Latency P95", "95 % of the requests are answered within this time", "s", _latency_p95, _p95_promql, _duration_samples, smallest=20
+    "latency_p95",
+    "Latency P95",
+    "95 % of the requests are answered within this time",
+    "s",
+    _latency_p95,
+    _p95_promql,
+    _duration_samples,
+    smallest=20,
 )
 PREDICTION_SHARE = Signal(
     "prediction_share", "Prediction mix", "Share of each class among the predictions", "ratio",

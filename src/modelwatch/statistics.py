@@ -10,7 +10,9 @@ import numpy.typing as npt
 
 
 class Quantile(NamedTuple):
-    """A quantile read from buckets, in the unit of the edges: the interpolated value, and what it certainly lies between.
+    """A quantile read from buckets, in the unit of the edges.
+
+    The interpolated value, and what it certainly lies between.
 
     `high` is None when it is above the last finite edge.
     """
@@ -20,7 +22,9 @@ class Quantile(NamedTuple):
     high: float | None
 
 
-def histogram_quantile(edges: Sequence[float], counts: Sequence[int] | npt.NDArray[np.int64], q: float) -> Quantile | None:
+def histogram_quantile(
+    edges: Sequence[float], counts: Sequence[int] | npt.NDArray[np.int64], q: float
+) -> Quantile | None:
     """Quantile of a histogram, interpolated in its bucket as Prometheus does.
 
     Parameters

@@ -1,6 +1,7 @@
 """The tally: mergeable counts of one model version over some span of time. Adding tallies is the only aggregation.
 
-A tally has a table per metric; a table has a row per label set and a column per bucket. Cells are int64, and so are sums of
+A tally has a table per metric; a table has a row per label set and a column per bucket. Cells are int64, and so are
+sums of
 durations (nanoseconds): adding is exact in any order. Only sums of features, values and confidences are float64.
 """
 
@@ -37,7 +38,8 @@ class TableSchema:
     labels : label names; a row is one tuple of their values.
     width : number of columns.
     sums : "none"; "ns" (integer nanoseconds); "float".
-    edges : per histogram the finite upper bounds, in the value's unit. One tuple shared by all rows, or one for each of `rows`.
+    edges : per histogram the finite upper bounds, in the value's unit. One tuple shared by all rows, or one for
+        each of `rows`.
     rows : the label sets that `edges` belong to, where each has its own.
     """
 
@@ -94,8 +96,9 @@ class Table:
     def add(self, other: Table, sign: int = 1) -> None:
         """Add (or, with sign -1, take away) another table of the same schema; rows are matched by their labels."""
         if other.fingerprint != self.fingerprint:
-            message = f"table: schema is {other.fingerprint}; expected {self.fingerprint}. Counts on different edges do not add."
-            raise SchemaMismatch(message)
+            raise SchemaMismatch(
+                f"table: schema is {other.fingerprint}; expected {self.fingerprint}. Counts on other edges do not add."
+            )
         used = len(other.rows)
         where: slice | list[int]
         if used <= len(self.rows) and all(map(_same, other.rows, self.rows)):  # same order: one vector addition
@@ -183,7 +186,10 @@ class Tally:
         return delta
 
     def matching(self, schemas: Mapping[str, str]) -> Tally:
-        """Return the tables whose fingerprint is that of `schemas` ({name: fingerprint}), and those it does not name."""
+        """Return the tables whose fingerprint is that of `schemas` ({name.
+
+        Fingerprint}), and those it does not name.
+        """
         new = Tally()
         new.tables = {name: t for name, t in self.tables.items() if schemas.get(name, t.fingerprint) == t.fingerprint}
         return new
@@ -212,7 +218,9 @@ class Tally:
         return {name: rows for name, table in self.tables.items() if (rows := table.as_dict())}
 
     def dump(self) -> bytes:
-        """Return compact bytes: a JSON head, then each table's counts in the narrowest integer that holds them, deflated.
+        """Return compact bytes.
+
+        A JSON head, then each table's counts in the narrowest integer that holds them, deflated.
 
         Rows without a count are left out.
         """
@@ -250,15 +258,19 @@ class Tally:
             at = 4 + int.from_bytes(raw[:4], "little")
             layout, head = json.loads(raw[4:at])
             if layout > LAYOUT:
-                raise NewerFormat(f"tally: layout is {layout}; expected at most {LAYOUT}. Upgrade modelwatch to read it.")
+                raise NewerFormat(
+                    f"tally: layout is {layout}; expected at most {LAYOUT}. Upgrade modelwatch to read it."
+                )
             tally = cls()
             for name, fingerprint, kind, width, sums, labels in head:
                 table, at = _load_table(raw, at, fingerprint, NARROW[kind], width, sums, labels)
                 tally.tables[name] = table
         except NewerFormat:
             raise
-        except Exception as error:
-            raise DamagedData(f"tally: {len(data)} bytes cannot be read ({error}). They are left out of the counts.") from None
+        except Exception as error:  # noqa: BLE001  # whatever is wrong with it: it is damaged
+            raise DamagedData(
+                f"tally: {len(data)} bytes cannot be read ({error}). They are left out of the counts."
+            ) from None
         return tally
 
 

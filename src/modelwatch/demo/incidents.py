@@ -44,5 +44,7 @@ class Incident:
 INCIDENTS: dict[str, Incident] = {
     "none": Incident("none", "Nothing is broken."),
     "errors": Incident("errors", "One request in eight fails, as when a dependency is half down.", error_ratio=0.125),
-    "latency": Incident("latency", "Answers take about 0.3 s longer, as on a machine that is short of CPU.", delay_s=0.3),
+    "latency": Incident(
+        "latency", "Answers take about 0.3 s longer, as on a machine that is short of CPU.", delay_s=0.3
+    ),
 }

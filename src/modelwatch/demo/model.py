@@ -1,4 +1,7 @@
-"""The model of the demo: VADER, a rule-based sentiment model whose lexicon comes with its package, and the features it is watched by."""
+"""The model of the demo.
+
+VADER, a rule-based sentiment model whose lexicon comes with its package, and the features it is watched by.
+"""
 
 from __future__ import annotations
 
@@ -13,9 +16,9 @@ if TYPE_CHECKING:
 
 THRESHOLD = 0.05  # of the compound score: from here on positive, and mirrored negative (the package's own README)
 _WORDS = {
-    "en": frozenset("the and is it to was for this not of my but with very".split()),
-    "de": frozenset("der die das und ist nicht ich es war mit ein eine sehr auch".split()),
-    "es": frozenset("el la que y es no muy con una por los para pero lo".split()),
+    "en": frozenset(["the", "and", "is", "it", "to", "was", "for", "this", "not", "of", "my", "but", "with", "very"]),
+    "de": frozenset(["der", "die", "das", "und", "ist", "nicht", "ich", "war", "mit", "ein", "eine", "sehr", "auch"]),
+    "es": frozenset(["el", "la", "que", "y", "es", "no", "muy", "con", "una", "por", "los", "para", "pero", "lo"]),
 }
 
 
@@ -48,7 +51,8 @@ def language_of(text: str) -> str:
 def predict(text: str) -> Answer:
     """Return the sentiment of a text.
 
-    The confidence of positive and negative grows with the distance of the compound score from the threshold, that of neutral with
+    The confidence of positive and negative grows with the distance of the compound score from the threshold, that
+    of neutral with
     its nearness to 0; both go from 0.5 to 1.
     """
     score = float(_analyzer().polarity_scores(text)["compound"])

@@ -1,4 +1,7 @@
-"""Runs the demo: the service under uvicorn with two workers, traffic that knows what it sent, and a summary that compares the two."""
+"""Runs the demo.
+
+The service under uvicorn with two workers, traffic that knows what it sent, and a summary that compares the two.
+"""
 
 from __future__ import annotations
 
@@ -47,11 +50,13 @@ class Summary:
         p95 = f"{ordered[int(0.95 * (len(ordered) - 1))] * 1000:.0f} ms" if ordered else "unknown"
         right = f"{100 * sent.right / sent.judged:.1f} %" if sent.judged else "unknown"
         counted = "no answer" if self.counted is None else f"{self.counted:,}"
+        rate = sent.sent / max(self.seconds, 1e-9)
+        verdict = "exactly what was sent" if self.is_exact else "NOT what was sent"
         return [
-            f"sent       {sent.sent:,} requests in {self.seconds:.0f} s ({sent.sent / max(self.seconds, 1e-9):.1f} a second)",
+            f"sent       {sent.sent:,} requests in {self.seconds:.0f} s ({rate:.1f} a second)",
             f"answers    {answers}; 95 % within {p95} (as the client saw it, the last 20,000)",
             f"right      {right} of the answered reviews have their true label",
-            f"counted    {counted} by /metrics on /predict: {'exactly what was sent' if self.is_exact else 'NOT what was sent'}",
+            f"counted    {counted} by /metrics on /predict: {verdict}",
         ]
 
 
@@ -81,7 +86,9 @@ def run_demo(
     check_extras()
     reviews = read_texts(texts)
     if incident not in INCIDENTS:
-        raise ModelwatchError(f"--incident: incident is {incident!r}; expected one of {', '.join(INCIDENTS)}. Choose one of them.")
+        raise ModelwatchError(
+            f"--incident: incident is {incident!r}; expected one of {', '.join(INCIDENTS)}. Choose one of them."
+        )
     port = free_port(port)
     with _folder(data) as folder, _service(folder, port, incident) as service:
         url = f"http://{HOST}:{port}"
@@ -97,7 +104,9 @@ def run_demo(
         sent = asyncio.run(_drive(url, reviews, seconds, service))
         took = time.monotonic() - begin
         if service.poll() is not None:
-            raise ModelwatchError(f"demo: the service ended with status {service.returncode}; expected it to run. Its log is above.")
+            raise ModelwatchError(
+                f"demo: the service ended with status {service.returncode}; expected it to run. Its log is above."
+            )
         time.sleep(SETTLE_S)
         return Summary(sent, counted_requests(url), took)
 
@@ -126,7 +135,8 @@ def free_port(port: int) -> int:
             probe.bind((HOST, port))
         except OSError as error:
             raise ModelwatchError(
-                f"--port: port {port} cannot be used ({error.strerror}); expected a free one. Give another with --port, or stop what listens there."
+                f"--port: port {port} cannot be used ({error.strerror}); expected a free one. "
+                "Give another with --port, or stop what listens there."
             ) from None
         return int(probe.getsockname()[1])
 
@@ -140,7 +150,9 @@ def _folder(data: Path | None) -> Iterator[Path]:
     try:
         data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
-        raise ModelwatchError(f"--data: {str(data)!r} cannot be made ({error.strerror}). Give a folder that can be written.") from None
+        raise ModelwatchError(
+            f"--data: {str(data)!r} cannot be made ({error.strerror}). Give a folder that can be written."
+        ) from None
     yield data
 
 
@@ -152,11 +164,11 @@ def _service(folder: Path, port: int, incident: str) -> Iterator[subprocess.Pope
         "MODELWATCH_DEMO_STARTED": str(time.time()),
     }
     command = [
-        sys.executable, "-m", "uvicorn", "modelwatch.demo.service:create_app", "--factory", "--host", HOST, "--port", str(port),
-        "--workers", str(WORKERS), "--log-level", "warning",
+        sys.executable, "-m", "uvicorn", "modelwatch.demo.service:create_app", "--factory", "--host", HOST,
+        "--port", str(port), "--workers", str(WORKERS), "--log-level", "warning",
     ]  # fmt: skip
     # a process group of its own: Ctrl-C reaches the demo, which ends the service after the last answer
-    service = subprocess.Popen(command, env=environment, start_new_session=True)  # noqa: S603 - our own command
+    service = subprocess.Popen(command, env=environment, start_new_session=True)
     try:
         yield service
     finally:
@@ -174,12 +186,17 @@ def _wait_until_up(service: subprocess.Popen[bytes], port: int) -> None:
     deadline = time.monotonic() + START_WAIT_S
     while time.monotonic() < deadline:
         if service.poll() is not None:
-            raise ModelwatchError(f"demo: the service ended with status {service.returncode} before it answered. Its log is above.")
+            raise ModelwatchError(
+                f"demo: the service ended with status {service.returncode} before it answered. Its log is above."
+            )
         with contextlib.suppress(httpx.HTTPError):
             if httpx.get(f"http://{HOST}:{port}/healthz", timeout=2, trust_env=False).status_code == httpx.codes.OK:
                 return
         time.sleep(0.1)
-    raise ModelwatchError(f"demo: the service did not answer within {START_WAIT_S:.0f} s; expected /healthz. Is the machine very busy? Try again.")
+    raise ModelwatchError(
+        f"demo: the service did not answer within {START_WAIT_S:.0f} s; expected /healthz. "
+        "Is the machine very busy? Try again."
+    )
 
 
 async def _drive(url: str, reviews: list[Text], seconds: float | None, service: subprocess.Popen[bytes]) -> Sent:
@@ -189,7 +206,7 @@ async def _drive(url: str, reviews: list[Text], seconds: float | None, service: 
         loop.add_signal_handler(name, stop.set)
 
     async def watch_service() -> None:
-        while service.poll() is None:
+        while service.poll() is None:  # noqa: ASYNC110 - a process has no event to wait for
             await asyncio.sleep(0.5)
         stop.set()
 
@@ -211,5 +228,7 @@ def counted_requests(url: str) -> int | None:
         return None
     total = 0.0
     for family in text_string_to_metric_families(page):
-        total += sum(s.value for s in family.samples if s.name == "ml_requests_total" and s.labels.get("endpoint") == "/predict")
+        total += sum(
+            s.value for s in family.samples if s.name == "ml_requests_total" and s.labels.get("endpoint") == "/predict"
+        )
     return int(total)

@@ -1,4 +1,7 @@
-"""The sentiment service: a FastAPI app as a user would write it, with three lines of modelwatch. Run by uvicorn, any number of workers."""
+"""The sentiment service: a FastAPI app as a user would write it, with three lines of modelwatch.
+
+Run by uvicorn, any number of workers.
+"""
 
 from __future__ import annotations
 
@@ -48,7 +51,7 @@ def create_app() -> FastAPI:
     config_path = Path(os.environ.get(CONFIG, Path(__file__).with_name("modelwatch.yaml")))
     incident = INCIDENTS[os.environ.get(INCIDENT, "none")]
     started = float(os.environ.get(STARTED, time.time()))
-    chance = random.Random()  # noqa: S311 - which requests an incident hits
+    chance = random.Random()
 
     logging.basicConfig(level=logging.WARNING)  # faults of the monitor are logged, at most once a minute
     app = FastAPI(title="Sentiment of product reviews")

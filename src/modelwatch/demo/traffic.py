@@ -1,4 +1,7 @@
-"""The traffic of the demo: reviews sent over HTTP with a daily rhythm and the noise of real people; every request is accounted for."""
+"""The traffic of the demo: reviews sent over HTTP with a daily rhythm and the noise of real people.
+
+Every request is accounted for.
+"""
 
 from __future__ import annotations
 
@@ -43,13 +46,17 @@ def read_texts(path: Path | None = None) -> list[Text]:
     """
     where = str(path) if path else "reviews.csv"
     try:
-        content = path.read_text(encoding="utf-8") if path else (files("modelwatch.demo") / "reviews.csv").read_text("utf-8")
+        content = (
+            path.read_text(encoding="utf-8") if path else (files("modelwatch.demo") / "reviews.csv").read_text("utf-8")
+        )
     except (OSError, UnicodeDecodeError) as error:
         raise ModelwatchError(f"--texts: {where!r} cannot be read ({error}). Give a UTF-8 CSV file.") from None
     reader = csv.DictReader(io.StringIO(content, newline=""))
     missing = [name for name in COLUMNS if name not in (reader.fieldnames or ())]
     if missing:
-        raise ModelwatchError(f"--texts: columns of {where!r} are {reader.fieldnames!r}; expected {', '.join(COLUMNS)}. Add {missing!r}.")
+        raise ModelwatchError(
+            f"--texts: columns of {where!r} are {reader.fieldnames!r}; expected {', '.join(COLUMNS)}. Add {missing!r}."
+        )
     texts = [Text(row["text"], row["label"], row["category"]) for row in reader if row["text"]]
     if not texts:
         raise ModelwatchError(f"--texts: {where!r} has no rows; expected at least one review. Add some.")
@@ -78,7 +85,7 @@ class Traffic:
     def __init__(self, url: str, texts: Sequence[Text], seed: int = 1) -> None:
         self.url, self.texts = url, texts
         self.counts = Sent()
-        self._chance = random.Random(seed)  # noqa: S311 - not a secret
+        self._chance = random.Random(seed)
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, seconds: float, stop: asyncio.Event) -> Sent:

@@ -1,4 +1,7 @@
-"""Pure ASGI: a middleware that times and counts every request, and the app that answers a scrape. Needs no framework."""
+"""Pure ASGI: a middleware that times and counts every request, and the app that answers a scrape.
+
+Needs no framework.
+"""
 
 from __future__ import annotations
 
@@ -33,7 +36,8 @@ GONE = {CANCELLED, "ClientDisconnect", "ClientDisconnected", "Cancelled"}
 class Middleware:
     """Counts every HTTP request and WebSocket connection of an ASGI app.
 
-    The endpoint is the route, never the path; a request that no route answered is `__unmatched__`. A streamed answer is timed to
+    The endpoint is the route, never the path; a request that no route answered is `__unmatched__`. A streamed
+    answer is timed to
     its end. A request whose client goes away is cancelled, not failed.
 
     Parameters
@@ -49,7 +53,7 @@ class Middleware:
         self._below = tuple(f"{path.rstrip('/')}/" for path in ignore if path != "/")
         self._paths: dict[Any, str] | None = None
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 - ASGI
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(scope, receive, send)
@@ -77,7 +81,10 @@ class Middleware:
         return path in self._ignored or path.startswith(self._below)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
-        """Start counting with the app; when it ends, store what is left: a worker that is told to stop may not reach `atexit`."""
+        """Start counting with the app; when it ends, store what is left.
+
+        A worker that is told to stop may not reach `atexit`.
+        """
 
         async def sending(message: Message) -> None:
             if message["type"] == "lifespan.startup.complete":
@@ -201,7 +208,8 @@ if hasattr(os, "register_at_fork"):
 def metrics_app(monitor: Monitor, registry: Any = None) -> App:
     """Return the ASGI app that answers a scrape, off the event loop.
 
-    registry : a prometheus_client registry to show beside the counts; by default the one in use by the host, if it uses one.
+    registry : a prometheus_client registry to show beside the counts; by default the one in use by the host, if it
+        uses one.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
@@ -216,7 +224,10 @@ def metrics_app(monitor: Monitor, registry: Any = None) -> App:
             return (gzip.compress(body, 1) if pack else body), pack
 
         body, packed = await asyncio.get_running_loop().run_in_executor(_threads(), render)
-        answer = [(b"content-type", (OPENMETRICS if openmetrics else TEXT).encode()), (b"vary", b"accept, accept-encoding")]
+        answer = [
+            (b"content-type", (OPENMETRICS if openmetrics else TEXT).encode()),
+            (b"vary", b"accept, accept-encoding"),
+        ]
         if packed:
             answer.append((b"content-encoding", b"gzip"))
         await respond(send, 200, body, answer)
@@ -227,7 +238,8 @@ def metrics_app(monitor: Monitor, registry: Any = None) -> App:
 def host_registry() -> Any:
     """Return what the host has registered with prometheus_client; None where it does not use it.
 
-    The metrics of the Python process that prometheus_client adds by itself are left out: one worker does not speak for all.
+    The metrics of the Python process that prometheus_client adds by itself are left out: one worker does not speak
+    for all.
     """
     client = sys.modules.get("prometheus_client")
     if client is None or not hasattr(client, "REGISTRY"):

@@ -27,7 +27,8 @@ class _Endpoint:
 def instrument(app: Starlette, monitor: Monitor, *, registry: Any = None, ignore: Collection[str] = ()) -> None:
     """Watch a FastAPI or Starlette app.
 
-    Adds the middleware and the routes `/metrics`, `/healthz` and `/feedback`, which are not counted themselves. A route of these
+    Adds the middleware and the routes `/metrics`, `/healthz` and `/feedback`, which are not counted themselves. A
+    route of these
     paths that the app has already stays the app's own.
 
     Parameters
@@ -56,7 +57,9 @@ def _health_app(monitor: Monitor) -> App:
     """Whether the service answers; the health of the monitor is no reason to restart it."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-        await respond_json(send, 200, {"status": "ok", "model_name": monitor.key.model, "model_version": monitor.key.version})
+        await respond_json(
+            send, 200, {"status": "ok", "model_name": monitor.key.model, "model_version": monitor.key.version}
+        )
 
     return app
 
@@ -65,6 +68,8 @@ def _feedback_app() -> App:
     """Labels need a store; without one they are refused, since what is acknowledged must be durable."""
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-        await respond_error(send, 503, "no_store", "There is no store for labels; send the label again once the service has one.")
+        await respond_error(
+            send, 503, "no_store", "There is no store for labels; send the label again once the service has one."
+        )
 
     return app

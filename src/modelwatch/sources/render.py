@@ -36,9 +36,12 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
         details = model["details"]
         lines.append(f"  {'In progress':<26}{details['in_progress']}")
         if details["errors_by_type"]:
-            lines.append(f"  {'Errors by type':<26}" + ", ".join(f"{kind} {n:,}" for kind, n in details["errors_by_type"]))
+            lines.append(
+                f"  {'Errors by type':<26}" + ", ".join(f"{kind} {n:,}" for kind, n in details["errors_by_type"])
+            )
         if details["refused"] or details["internal_errors"]:
-            lines.append(f"  {'Monitor':<26}{details['refused']:,} values refused, {details['internal_errors']:,} internal errors")
+            refused, faults = details["refused"], details["internal_errors"]
+            lines.append(f"  {'Monitor':<26}{refused:,} values refused, {faults:,} internal errors")
     return lines
 
 

@@ -6,6 +6,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Iterable, Mapping
 from dataclasses import asdict
+from itertools import pairwise
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -161,7 +162,9 @@ class StatusSource:
         starts = list(range(last - HISTORY_S, last, MINUTE))
         minutes = self._windows.minutes(key, starts[0])
         began = self._host.began or 0
-        series: dict[str, list[float | None]] = {name: [] for name in ("request_rate", "error_ratio", "slow_ratio", "p95_s")}
+        series: dict[str, list[float | None]] = {
+            name: [] for name in ("request_rate", "error_ratio", "slow_ratio", "p95_s")
+        }
         share: dict[str, list[float | None]] = {}
         schema = self._host.schemas[key]
         classes = _classes(self._windows.sum(key, 3600), schema)
@@ -204,7 +207,7 @@ def _confidence(tally: Tally, schema: ModelSchema) -> dict[str, Any]:
         return {"edges": edges, "counts": [0] * (len(edges) + 1)}
     upto = table.counts[0].cumsum()
     at = [int(upto[kept.index(edge)]) for edge in edges] + [int(upto[-1])]
-    return {"edges": edges, "counts": [at[0], *(b - a for a, b in zip(at, at[1:], strict=False))]}
+    return {"edges": edges, "counts": [at[0], *(b - a for a, b in pairwise(at))]}
 
 
 def _classes(tally: Tally, schema: ModelSchema) -> list[str]:
