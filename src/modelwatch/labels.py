@@ -37,7 +37,7 @@ def label_text(value: object) -> tuple[str, str]:
     kind = type(value)
     try:
         if issubclass(kind, str):
-            text = str.__str__(value)  # type: ignore[arg-type]  # a subclass may override __str__: not asked
+            text = str.__str__(value)  # a subclass may override __str__: not asked
         elif (issubclass(kind, float) or kind is np.float32) and not math.isfinite(value):  # type: ignore[arg-type]  # a float
             return INVALID, "nan"
         else:
