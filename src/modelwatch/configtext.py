@@ -173,7 +173,8 @@ def resolve(
             for key in value:
                 if not isinstance(key, str):
                     problem = Problem("text", QUOTE, what="key", given=key if key is not None else Shown("empty"))
-                    problems[(*loc, str(key))] = word(loc, problem, None)
+                    at = (*loc, str(key))
+                    problems[at] = word(loc, problem, None)
             return {str(key): walk(item, (*loc, str(key))) for key, item in value.items()}
         return value
 
