@@ -13,13 +13,14 @@ from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
-from support import free_port, require
 
 from modelwatch.demo.incidents import INCIDENTS
 from modelwatch.demo.model import language_of, predict
-from modelwatch.demo.run import Summary, free_port as demo_port
+from modelwatch.demo.run import Summary
+from modelwatch.demo.run import free_port as demo_port
 from modelwatch.demo.traffic import DAY_S, RATE, Sent, rate_at, read_texts
 from modelwatch.errors import ModelwatchError
+from support import free_port, require
 
 MODELWATCH = [sys.executable, "-m", "modelwatch"]
 

@@ -170,8 +170,9 @@ class StatusSource:
         classes = _classes(self._windows.sum(key, 3600), schema)
         for start in starts:
             tally = minutes.get(start, Tally())
-            counts = Counts(tally, schema, MINUTE, self.objectives.get(key.model, Objectives()))
-            known = start + MINUTE > began  # before, nobody counted: not 0
+            covered = min(MINUTE, start + MINUTE - began)  # nobody counted before: not 0
+            known = covered > 1
+            counts = Counts(tally, schema, covered, self.objectives.get(key.model, Objectives()))
             rate = signals.REQUEST_RATE.measure(counts)[()][0]
             series["request_rate"].append(rate if known else None)
             series["error_ratio"].append(signals.ERROR_RATIO.measure(counts)[()][0])
