@@ -16,26 +16,27 @@ class SteadyClock:
 
     Parameters
     ----------
-    wall, monotonic : functions that return seconds; tests pass their own.
+    wall, monotonic : functions that return seconds; tests pass their own (`modelwatch.testing.FakeClock`).
     """
 
     def __init__(self, wall: Callable[[], float] = time.time, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._wall, self.monotonic = wall, monotonic
         self._offset = wall() - monotonic()
-        self._differs_since: float | None = None
+        self._step: tuple[float, float] | None = None  # (when it was first seen, how far)
         self.steps = 0
 
     def now(self) -> float:
-        """Return seconds since the epoch."""
+        """Return seconds since the epoch. Threads may call it at once: every assignment is of a whole value."""
         now = self.monotonic()
-        difference = self._wall() - (now + self._offset)
+        offset = self._wall() - now
+        difference = offset - self._offset
         if abs(difference) <= SLACK_S:
-            self._offset += difference
-            self._differs_since = None
-        elif self._differs_since is None:
-            self._differs_since = now
-        elif now - self._differs_since >= SETTLE_S:
-            self._offset += difference
-            self._differs_since = None
+            self._offset, self._step = offset, None
+            return now + offset
+        step = self._step
+        if step is None or abs(step[1] - difference) > SLACK_S:  # new, or another one: it must last by itself
+            self._step = now, difference
+        elif now - step[0] >= SETTLE_S:
+            self._offset, self._step = offset, None
             self.steps += 1
         return now + self._offset

@@ -132,3 +132,6 @@ COLLECTOR_ERRORS = Metric(
 LIVE_UP = Metric(
     "modelwatch_live_up", "gauge", (), "1 if the counts are kept in the live.db of the host, 0 if only in memory."
 )
+LIVE_DAMAGED = Metric(
+    "modelwatch_live_damaged_rows", "gauge", (), "Rows of live.db that cannot be read and are in no count."
+)

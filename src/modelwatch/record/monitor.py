@@ -11,7 +11,7 @@ from modelwatch.errors import ConfigError
 from modelwatch.kernel import Kernel
 from modelwatch.record.batch import columns_of
 from modelwatch.record.recorder import Recorder
-from modelwatch.record.request import Request, detached
+from modelwatch.record.request import Place, Request, detached
 from modelwatch.record.watch import Watch, watch
 from modelwatch.record.worker import Worker
 from modelwatch.reference import Reference
@@ -46,11 +46,18 @@ class Monitor:
     """
 
     def __init__(
-        self, name: str, version: str = "unversioned", schema: ModelSchema | None = None, *, live: str | os.PathLike[str] = "live.db"
+        self,
+        name: str,
+        version: str = "unversioned",
+        schema: ModelSchema | None = None,
+        *,
+        live: str | os.PathLike[str] = "live.db",
     ) -> None:
         self.key = Key(name, version)
         self.worker = Worker.of(Path(live))
         self.recorder = self._recorder(schema or ModelSchema())
+        self._closed = False
+        self.worker.users += 1
 
     @classmethod
     def from_config(cls, path: str | os.PathLike[str] = "modelwatch.yaml", model: str | None = None) -> Monitor:
@@ -79,8 +86,8 @@ class Monitor:
             return recorder
         if have.kernel.schema != schema:
             raise ConfigError(
-                f"models.{self.key.model}: version is {self.key.version!r}; expected another one, since this process already counts it"
-                " with other settings. Give the other settings a version of their own."
+                f"models.{self.key.model}: version is {self.key.version!r}; expected another one, since this process"
+                " already counts it with other settings. Give the other settings a version of their own."
             )
         self.worker.start()
         return have
@@ -121,8 +128,8 @@ class Monitor:
         features: Any = None,
         segment: Any = None,
         error: Any = None,
-        request_id: str | None = None,
-        input: Any = None,  # noqa: A002 - the contract
+        request_id: str | None = None,  # noqa: ARG002 - for sampling, which is to come
+        input: Any = None,  # noqa: A002, ARG002 - the contract
     ) -> None:
         """Count one finished request.
 
@@ -154,14 +161,16 @@ class Monitor:
 
         Parameters
         ----------
-        frame : pandas DataFrame, Arrow table or record batch, or {column: array}. Columns are named as the arguments of `record`;
-            features are found by their names.
+        frame : pandas DataFrame, Arrow table or record batch, or {column: array}. Columns are named as the arguments of
+            `record`; features are found by their names.
         endpoint : used where there is no column of this name.
 
         Returns
         -------
-        int, the number of rows counted; 0 when the batch has no form that can be read (counted as refused).
+        int, the number of rows counted; 0 when the batch has no form that can be read, which is logged and counted as
+        an internal error.
         """
+        counted = 0
         try:
             kernel = self.recorder.kernel
             names = {*kernel.numeric, *kernel.categories}
@@ -169,24 +178,25 @@ class Monitor:
             for start in range(0, n, BATCH_CHUNK):
                 part = slice(start, start + BATCH_CHUNK)
                 rows = min(BATCH_CHUNK, n - start)
-                with self.recorder.lock:
-                    self.recorder.folds += 1
-                    kernel.fold_columns(
-                        {name: c[part] for name, c in columns.items()}, {name: c[part] for name, c in features.items()}, rows
-                    )
+                counted += rows * self.recorder.fold_columns(
+                    {name: c[part] for name, c in columns.items()},
+                    {name: c[part] for name, c in features.items()},
+                    rows,
+                )
         except Exception as error:  # noqa: BLE001 - rule 1
             self.recorder.faults.add("record_batch", error, ours=False)
-            return 0
-        return n
+        return counted
 
-    def finish(self, request: Request, duration: float, error: str | None, outer: Request | None) -> None:
-        """End a request that was opened by `busy.append`: count it, or hand it to the outer instrumentation of the same request."""
+    def finish(self, request: Request, duration: float, error: str | None, outer: Request | Place | None) -> None:
+        """End a request that `busy.append` opened: count it, or hand it to an outer instrumentation of the same."""
         recorder = self.recorder
         try:
-            if recorder.busy:
+            try:
                 recorder.busy.pop()
+            except IndexError:  # forked in the middle of the request
+                pass
             request.error = error
-            if outer is not None and outer.monitor is self and not outer.claimed:
+            if type(outer) is Request and outer.monitor is self and not outer.claimed:
                 outer.take(request)
                 return
             recorder.put(request.event(duration, error))
@@ -206,12 +216,15 @@ class Monitor:
         return self.worker.scrape.render(openmetrics=openmetrics, registry=registry)
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until everything recorded so far is counted and in `live.db`; False when `timeout` seconds were not enough."""
+        """Wait until everything recorded so far is in `live.db`; False when that takes longer than `timeout` s."""
         return self.worker.flush(timeout)
 
     def close(self, timeout: float = 3.0) -> bool:
-        """Count and store what is left, and stop the counting thread."""
-        return self.worker.close(timeout)
+        """Count and store what is left, and stop the counting thread unless other monitors of this process need it."""
+        if not self._closed:
+            self._closed = True
+            self.worker.users -= 1
+        return self.worker.flush(timeout) if self.worker.users > 0 else self.worker.close(timeout)
 
 
 def schema_of(model: ModelConfig) -> ModelSchema:

@@ -1,14 +1,16 @@
-"""The buffer between the requests of one model and its counts. A caller appends; one thread folds; a caller folds only when it is full."""
+"""The buffer between the requests of one model and its counts: a caller appends, one thread folds."""
 
 from __future__ import annotations
 
 import threading
 import time
 from collections import deque
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
 from typing import Any
 
 from modelwatch import names
-from modelwatch.kernel import Kernel
+from modelwatch.kernel import Column, Kernel
 from modelwatch.record.faults import Faults
 from modelwatch.tally import Tally
 
@@ -18,6 +20,8 @@ SHORTEST, LONGEST = 192, 512
 SECONDS_CHUNK = 4096  # durations of watched functions folded at a time
 PAUSE_S = 0.001  # between two chunks; sleep(0) would not hand over the interpreter lock
 WAIT_S = 0.05  # a caller waits so long for a chunk of somebody else, once
+LOCK_S = 1.0  # others wait so long: who holds the lock longer is blocked by a value's own code, and nobody else must be
+BATCH_WAIT_S = 5.0
 
 
 class Recorder:
@@ -48,10 +52,23 @@ class Recorder:
         self.renew()
         self.pending.clear()
         self.busy.clear()
+        endpoints = list(self.kernel.tally.tables[names.REQUESTS.name].rows)
+        self.kernel = Kernel(self.kernel.schema)  # the old one may have been in the middle of a fold
+        for (endpoint,) in endpoints:
+            self.kernel.know_endpoint(endpoint)
         for _, seconds in self.timers:
             seconds.clear()
-        self.kernel.tally.clear()
         self.folds = self.abandoned = self.caller_folds = 0
+
+    @contextmanager
+    def held(self, timeout: float = LOCK_S) -> Iterator[bool]:
+        """Hold the lock, unless it cannot be had in time; tells whether it is held."""
+        got = self.lock.acquire(timeout=timeout)
+        try:
+            yield got
+        finally:
+            if got:
+                self.lock.release()
 
     def timer(self, endpoint: str) -> deque[float]:
         """Return the deque of a watched endpoint, whose series exist from now on."""
@@ -65,9 +82,10 @@ class Recorder:
 
     def know_endpoint(self, endpoint: str) -> None:
         """Make the series of an endpoint exist, at 0."""
-        with self.lock:
-            self.kernel.know_endpoint(endpoint)
-            self.folds += 1
+        with self.held() as held:
+            if held:  # else it begins with its first request
+                self.kernel.know_endpoint(endpoint)
+                self.folds += 1
 
     def put(self, event: tuple[Any, ...]) -> None:
         """Append one event; the only thing a request does."""
@@ -113,8 +131,14 @@ class Recorder:
             events = _take(self.pending, self.chunk)
             if events:
                 self.kernel.fold(events)
-        except BaseException as error:  # noqa: BLE001 - rule 1: nothing reaches the host
+        except Exception as error:  # noqa: BLE001 - rule 1: nothing reaches the host
             self.faults.add("fold", error)
+        except BaseException as error:
+            self.faults.add("fold", error, ours=False)
+            if (
+                threading.current_thread() is threading.main_thread()
+            ):  # the host's own: Ctrl-C, or an exit in a signal handler
+                raise
         finally:
             self.owner = None
 
@@ -146,24 +170,37 @@ class Recorder:
             time.sleep(PAUSE_S if polite and self.backlog() < self.limit // 2 else 0)
         return True
 
-    def snapshot(self) -> Tally:
-        """Return a copy of everything counted so far."""
-        with self.lock:
+    def fold_columns(self, columns: Mapping[str, Column], features: Mapping[str, Column], n: int) -> bool:
+        """Count `n` rows of a batch in the caller. Return False when the counting is blocked: they are given up."""
+        with self.held(0 if self.owner == threading.get_ident() else BATCH_WAIT_S) as held:
+            if held:
+                self.folds += 1
+                self.kernel.fold_columns(columns, features, n)
+            else:
+                self.abandoned += n
+        return held
+
+    def snapshot(self, timeout: float = LOCK_S) -> Tally | None:
+        """Return a copy of everything counted so far; None when the counting is blocked."""
+        with self.held(timeout) as held:
+            if not held:
+                return None
             tally = self.kernel.tally
             for metric, n in ((names.ABANDONED, self.abandoned), (names.CALLER_FOLDS, self.caller_folds)):
                 tally.tables[metric.name].counts[0, 0] = n
             return tally.copy()
 
-    def count_fault(self, where: str) -> None:
-        """Count one internal fault; called by the folding thread."""
-        with self.lock:
-            self.kernel.tally.tables[names.INTERNAL_ERRORS.name].count((where,))
-            self.folds += 1
+    def count_fault(self, where: str, n: int) -> bool:
+        """Count internal faults; called by the folding thread. Return False when the counting is blocked."""
+        with self.held() as held:
+            if held:
+                self.kernel.tally.tables[names.INTERNAL_ERRORS.name].count((where,), n)
+                self.folds += 1
+        return held
 
     def requests(self) -> int:
         """Return the number of requests counted so far."""
-        with self.lock:
-            return self.kernel.tally.tables[names.REQUESTS.name].total()
+        return self.kernel.tally.tables[names.REQUESTS.name].total()
 
 
 def _take(waiting: deque[Any], most: int) -> list[Any]:

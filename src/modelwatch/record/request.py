@@ -23,8 +23,8 @@ class Request:
     """
 
     __slots__ = (
-        "_id", "_outer", "_token", "claimed", "confidence", "endpoint", "error", "features", "input", "monitor", "prediction",
-        "segment", "start",
+        "_id", "_outer", "_token", "claimed", "confidence", "endpoint", "error", "features", "input", "monitor",
+        "prediction", "segment", "start",
     )  # fmt: skip
 
     def __init__(self, monitor: Monitor | None, endpoint: Any = None, segment: Any = None) -> None:
@@ -36,7 +36,7 @@ class Request:
         self.error: str | None = None
         self.claimed = False  # an inner instrumentation of the same request has given its name
         self._id: str | None = None
-        self._outer: Request | None = None
+        self._outer: Request | Place | None = None
         self.start = perf_counter()
 
     @property
@@ -47,7 +47,11 @@ class Request:
         return self._id
 
     def predicted(
-        self, label: Any, confidence: Any = None, features: Mapping[str, Any] | None = None, input: Any = None  # noqa: A002 - the contract
+        self,
+        label: Any,
+        confidence: Any = None,
+        features: Mapping[str, Any] | None = None,
+        input: Any = None,  # noqa: A002 - the contract
     ) -> None:
         """Say what the model answered.
 
@@ -72,16 +76,27 @@ class Request:
         if other.endpoint is not None:
             self.endpoint = other.endpoint
         self.error = other.error
+        mine = self._id
+        self.absorb(other)
+        if mine is not None:  # it may have been handed out already
+            self._id = mine
+
+    def absorb(self, other: Request) -> None:
+        """Take over what was said to `current_request` during the same call."""
         for name in ("segment", "prediction", "confidence", "features", "input"):
             value = getattr(other, name)
             if value is not None:
                 setattr(self, name, value)
+        self._id = other._id
 
     def event(self, duration: float, error: str | None) -> tuple[Any, ...]:
         """Return what is recorded, in the order of `events.Prediction`."""
-        return (self.endpoint, duration, error, self.segment, self.prediction, self.confidence, self.features)
+        features = self.features  # set by hand, perhaps: the service may go on with its dict
+        if features is not None:
+            features = detached(features)
+        return (self.endpoint, duration, error, self.segment, self.prediction, self.confidence, features)
 
-    def __enter__(self) -> Request:
+    def __enter__(self) -> Request:  # noqa: PYI034 - Self is of Python 3.11
         monitor = self.monitor
         if monitor is not None:
             self._outer = current.get()
@@ -90,18 +105,32 @@ class Request:
         self.start = perf_counter()
         return self
 
-    def __exit__(self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None) -> None:
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
+    ) -> None:
         duration = perf_counter() - self.start
         try:
             current.reset(self._token)
         except ValueError:  # closed in another context, as a generator may be
             current.set(self._outer)
         if self.monitor is not None:
-            self.monitor.finish(self, duration, None if kind is None else kind.__name__, self._outer)
+            # the reader of a stream had enough: not an error
+            failed = None if kind is None or kind is GeneratorExit else kind.__name__
+            self.monitor.finish(self, duration, failed, self._outer)
 
 
-#: The request of this context: opened by a middleware or a `with` block, or made by `current_request`.
-current: ContextVar[Request | None] = ContextVar("modelwatch_request", default=None)
+class Place:
+    """Where a watched coroutine finds the request that `current_request` makes: its tasks and threads share the place.
+
+    A context variable that is set in a task or a thread is not seen outside of it.
+    """
+
+    monitor = None  # it counts nothing, as a request that `current_request` makes
+    request: Request | None = None
+
+
+#: The request of this context: of a middleware or a `with` block, made by `current_request`, or the place for that.
+current: ContextVar[Request | Place | None] = ContextVar("modelwatch_request", default=None)
 
 
 def current_request() -> Request:
@@ -109,13 +138,17 @@ def current_request() -> Request:
 
     Outside of a watched endpoint the returned request is counted nowhere.
     """
-    request = current.get()
-    if request is None:
-        request = Request(None)
-        current.set(request)
-    return request
+    found = current.get()
+    if type(found) is Place:
+        if found.request is None:
+            found.request = Request(None)
+        return found.request
+    if found is None:
+        found = Request(None)
+        current.set(found)
+    return found  # type: ignore[return-value]  # no place
 
 
 def detached(features: Any) -> Any:
-    """Return a copy of a dict, which the service may change after the call; anything else is judged when it is folded."""
+    """Return a copy of a dict, which the service may change; anything else is judged when it is folded."""
     return dict.copy(features) if issubclass(type(features), dict) else features

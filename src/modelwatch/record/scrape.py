@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
-import threading
 from collections import Counter
 from typing import TYPE_CHECKING, Any
 
 from modelwatch import names
 from modelwatch.exposition import GaugeValue, Page, Source
+from modelwatch.record.recorder import WAIT_S, Recorder
 from modelwatch.store.live import Key
+from modelwatch.store.writer import DEAD_S
 from modelwatch.tally import Tally
 
 if TYPE_CHECKING:
@@ -22,18 +23,18 @@ class Scrape:
 
     def __init__(self, worker: Worker) -> None:
         self._worker = worker
-        self._page, self._lock = Page(), threading.Lock()
+        self._page = Page()
         self._errors: Counter[str] = Counter()
         self._seeded: dict[Key, tuple[Tally, int]] = {}
 
     def render(self, *, openmetrics: bool = False, registry: Any = None) -> bytes:
         """Return the exposition; `registry`: of prometheus_client, whose families are added."""
-        with self._lock:
-            foreign = b""
-            if registry is not None:
-                from modelwatch.record.foreign import render
+        foreign = b""
+        if registry is not None:
+            from modelwatch.record.foreign import render
 
-                foreign = render(registry, openmetrics=openmetrics, on_error=self._on_error)
+            foreign = render(registry, openmetrics=openmetrics, on_error=self._on_error)
+        with self._worker.reading:
             sources = self._sources()
             gauges = self._gauges(sources)
             return self._page.render(sources, gauges, openmetrics=openmetrics, foreign=foreign, on_error=self._on_error)
@@ -43,9 +44,9 @@ class Scrape:
         self._worker.faults.add("exposition", error, ours=False)
 
     def _sources(self) -> list[Source]:
-        """The model versions of this process, and other versions of its models that counted something in the last day."""
+        """Return the model versions of this process, and others of its models that counted in the last day."""
         worker = self._worker
-        totals = worker.read()
+        totals = worker.poll()
         recorders = dict(worker.recorders)
         served = {key.model for key in recorders}
         newest = worker.totals.newest
@@ -55,17 +56,18 @@ class Scrape:
             tally = totals.get(key)
             if tally is None:
                 tally = recorder.kernel.schema.empty()
-            sources.append(Source(*key, recorder.kernel.schema, self._with_known_rows(key, tally)))
+            sources.append(Source(*key, recorder.kernel.schema, self._with_known_rows(recorder, key, tally)))
         for key, tally in totals.items():
             schema = worker.host.schemas.get(key)
             if key not in recorders and key.model in served and schema is not None and newest.get(key, 0) >= recent:
                 sources.append(Source(*key, schema, tally))
         return sorted(sources, key=lambda source: (source.name, source.version))
 
-    def _with_known_rows(self, key: Key, tally: Tally) -> Tally:
+    def _with_known_rows(self, recorder: Recorder, key: Key, tally: Tally) -> Tally:
         """Give `tally` the rows that this process knows: a series that exists at 0 loses no increase."""
-        recorder = self._worker.recorders[key]
-        with recorder.lock:
+        with recorder.held(WAIT_S) as held:
+            if not held:  # the counting is blocked; a scrape must be answered
+                return tally
             mine = recorder.kernel.tally.tables
             size = sum(len(table.rows) for table in mine.values())
             if self._seeded.get(key) == (tally, size):
@@ -83,7 +85,8 @@ class Scrape:
         host, worker = self._worker.host, self._worker
         values = {name: host.gauges.get(name, {}) for name in {source.name for source in sources}}
         found = [
-            GaugeValue(names.IN_PROGRESS, gauges.get("in_progress", 0), {"model_name": name}) for name, gauges in sorted(values.items())
+            GaugeValue(names.IN_PROGRESS, gauges.get("in_progress", 0), {"model_name": name})
+            for name, gauges in sorted(values.items())
         ]
         found += [
             GaugeValue(names.THROUGHPUT, gauges.get("last_minute", 0) / 60, {"model_name": name})
@@ -92,8 +95,11 @@ class Scrape:
         found += [GaugeValue(names.MODEL_INFO, 1, {"model_name": s.name, "model_version": s.version}) for s in sources]
         found.append(GaugeValue(names.WORKERS, host.workers))
         found.append(GaugeValue(names.WORKER_DEATHS, host.deaths))
-        if host.oldest_beat_age_s is not None:
-            found.append(GaugeValue(names.FLUSH_LAG, host.oldest_beat_age_s))
-        found.append(GaugeValue(names.LIVE_UP, float(worker.kept is not False)))
-        found += [GaugeValue(names.COLLECTOR_ERRORS, n, {"family": family}) for family, n in sorted(self._errors.items())]
+        lag = worker.lag()
+        found.append(GaugeValue(names.FLUSH_LAG, max(lag, host.oldest_beat_age_s or 0.0)))
+        found.append(GaugeValue(names.LIVE_UP, float(worker.kept is not False and lag < DEAD_S)))
+        found.append(GaugeValue(names.LIVE_DAMAGED, host.damaged_rows + worker.totals.damaged))
+        found += [
+            GaugeValue(names.COLLECTOR_ERRORS, n, {"family": family}) for family, n in sorted(self._errors.items())
+        ]
         return found

@@ -1,14 +1,18 @@
-"""Times a function: sync, async, generator or async generator. The successful call of a plain function costs one float in a deque."""
+"""Times a function: sync, async, generator or async generator. A successful call costs one float in a deque."""
 
 from __future__ import annotations
 
 import functools
 import inspect
 from collections.abc import Callable, Mapping
+from contextlib import aclosing
+from contextvars import Token
 from time import perf_counter
+from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from modelwatch.record.request import Request, current, detached
+from modelwatch.events import CANCELLED
+from modelwatch.record.request import Place, Request, current, detached
 
 if TYPE_CHECKING:
     from modelwatch.record.monitor import Monitor
@@ -39,7 +43,9 @@ class Watch:
         self.plain = extract is None and features is None and segment is None
         self.seconds = monitor.recorder.timer(endpoint)
 
-    def succeeded(self, start: float, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
+    def succeeded(
+        self, start: float, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any], place: Place | None = None
+    ) -> None:
         """Record a call that returned something to read, or that has a request of its own or around it."""
         duration = perf_counter() - start
         request = Request(self.monitor, self.endpoint)
@@ -47,12 +53,11 @@ class Watch:
             self._read(request, result, args, kwargs)
         except Exception as error:  # noqa: BLE001 - an extractor of the user's: the call itself was right
             self.monitor.recorder.faults.add("extract", error, ours=False)
-        self._finish(request, start, duration, None)
+        self._finish(request, start, duration, None, place)
 
-    def failed(self, start: float, error: BaseException) -> None:
+    def failed(self, start: float, error: str, place: Place | None = None) -> None:
         """Record a call that raised."""
-        duration = perf_counter() - start
-        self._finish(Request(self.monitor, self.endpoint), start, duration, type(error).__name__)
+        self._finish(Request(self.monitor, self.endpoint), start, perf_counter() - start, error, place)
 
     def _read(self, request: Request, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> None:
         if self.segment is not None:
@@ -61,7 +66,10 @@ class Watch:
             request.features = detached(self.features(*args, **kwargs))
         if self.extract is not None:
             found = self.extract(result)
-            label, confidence, features = from_mapping(found) if isinstance(found, Mapping) else (*found, None, None)[:3]
+            if isinstance(found, Mapping):
+                label, confidence, features = from_mapping(found)
+            else:  # a text is one label, not a row of characters
+                label, confidence, features = (*(found if isinstance(found, tuple) else (found,)), None, None)[:3]
         elif type(result) is dict:
             label, confidence, features = from_mapping(result)
         else:
@@ -70,37 +78,53 @@ class Watch:
         if features is not None and request.features is None:
             request.features = detached(features)
 
-    def _finish(self, request: Request, start: float, duration: float, error: str | None) -> None:
-        monitor, around = self.monitor, current.get()
-        if around is not None and around.monitor is None and around.start >= start:  # made by `current_request` in this call
+    def _finish(self, request: Request, start: float, duration: float, error: str | None, place: Place | None) -> None:
+        around, made = current.get(), None
+        if place is not None:
+            made = place.request
+        elif type(around) is Place:  # of a watched coroutine around this call
+            if around.request is not None and around.request.start >= start:
+                made, around.request = around.request, None
+        elif (
+            type(around) is Request and around.monitor is None and around.start >= start
+        ):  # `current_request` in this call
+            made = around
             current.set(None)
-            for name in ("segment", "prediction", "confidence", "features", "input"):
-                if (value := getattr(around, name)) is not None:
-                    setattr(request, name, value)
-            request._id = around._id  # noqa: SLF001 - the same request
-            around = None
-        monitor.finish(request, duration, error, around)
+        if made is not None:
+            request.absorb(made)
+        self.monitor.finish(request, duration, error, around)
 
 
-def watch(watch: Watch, function: Function) -> Function:
+#: Results that are the work itself, still to be done: a plain callable that returns one is watched until that is done.
+UNDONE = {CoroutineType, GeneratorType, AsyncGeneratorType}
+READ = frozenset({dict, *UNDONE})  # a dict is read for its label
+
+
+def watch(endpoint: Watch, function: Function) -> Function:
     """Return `function`, timed. A function that is watched already is returned as it is: the inner name wins."""
+    if isinstance(function, (staticmethod, classmethod)):
+        return type(function)(watch(endpoint, function.__func__))
     if hasattr(function, WATCHED):
         return function
-    if inspect.isasyncgenfunction(function):
-        wrapped = _async_generator(watch, function)
-    elif inspect.iscoroutinefunction(function):
-        wrapped = _coroutine(watch, function)
-    elif inspect.isgeneratorfunction(function):
-        wrapped = _generator(watch, function)
-    else:
-        wrapped = _plain(watch, function)
-    setattr(wrapped, WATCHED, watch.endpoint)
+    wrapped = _wrapper(function)(endpoint, function)
+    setattr(wrapped, WATCHED, endpoint.endpoint)
     return wrapped  # type: ignore[return-value]  # functools.wraps keeps the signature
+
+
+def _wrapper(function: Callable[..., Any]) -> Callable[[Watch, Callable[..., Any]], Callable[..., Any]]:
+    call = getattr(function, "__call__", None)  # noqa: B004 - of an instance: its method may be async
+    if inspect.isasyncgenfunction(function) or inspect.isasyncgenfunction(call):
+        return _async_generator
+    if inspect.iscoroutinefunction(function) or inspect.iscoroutinefunction(call):
+        return _coroutine
+    if inspect.isgeneratorfunction(function) or inspect.isgeneratorfunction(call):
+        return _generator
+    return _plain
 
 
 def _plain(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
     recorder, plain, seconds = watch.monitor.recorder, watch.plain, watch.seconds
-    busy, clock, get, full = recorder.busy, perf_counter, current.get, recorder.limit
+    busy, clock, get, full, read = recorder.busy, perf_counter, current.get, recorder.limit, READ
     enter, leave, append = busy.append, busy.pop, seconds.append
 
     @functools.wraps(function)
@@ -110,9 +134,9 @@ def _plain(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             result = function(*args, **kwargs)
         except BaseException as error:
-            watch.failed(start, error)
+            watch.failed(start, type(error).__name__)
             raise
-        if plain and type(result) is not dict and get() is None:
+        if plain and type(result) not in read and get() is None:
             append(clock() - start)
             try:
                 leave()
@@ -120,6 +144,9 @@ def _plain(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
                 pass
             if len(seconds) > full:
                 recorder.relieve()
+        elif type(result) in UNDONE:
+            leave()
+            return _wrapper_of(result)(watch, lambda *_, **__: result)(*args, **kwargs)
         else:
             watch.succeeded(start, result, args, kwargs)
         return result
@@ -127,22 +154,35 @@ def _plain(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
     return watched
 
 
+def _wrapper_of(result: Any) -> Callable[[Watch, Callable[..., Any]], Callable[..., Any]]:
+    return {CoroutineType: _coroutine, GeneratorType: _generator, AsyncGeneratorType: _async_generator}[type(result)]
+
+
 def _coroutine(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
     recorder, plain, seconds = watch.monitor.recorder, watch.plain, watch.seconds
     busy, clock, get, full = recorder.busy, perf_counter, current.get, recorder.limit
-    enter, leave, append = busy.append, busy.pop, seconds.append
+    enter, leave, append, put, lift = busy.append, busy.pop, seconds.append, current.set, current.reset
 
     @functools.wraps(function)
     async def watched(*args: Any, **kwargs: Any) -> Any:
         enter(None)
+        around = get()
+        place = Place() if around is None or type(around) is Place else None
+        token = None if place is None else put(place)
         start = clock()
         try:
             result = await function(*args, **kwargs)
         except BaseException as error:
-            watch.failed(start, error)
+            _lift(token)
+            # closed from outside before its end, as an event loop does when it stops: nobody waits for the answer
+            watch.failed(start, CANCELLED if type(error) is GeneratorExit else type(error).__name__, place)
             raise
-        if plain and type(result) is not dict and get() is None:
+        if plain and place is not None and place.request is None and type(result) is not dict:
             append(clock() - start)
+            try:
+                lift(token)  # type: ignore[arg-type]  # there is a place, so there is a token
+            except ValueError:  # ended in another context than it began in
+                put(None)
             try:
                 leave()
             except IndexError:
@@ -150,10 +190,19 @@ def _coroutine(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]
             if len(seconds) > full:
                 recorder.relieve()
         else:
-            watch.succeeded(start, result, args, kwargs)
+            _lift(token)
+            watch.succeeded(start, result, args, kwargs, place)
         return result
 
     return watched
+
+
+def _lift(token: Token[Any] | None) -> None:
+    if token is not None:
+        try:
+            current.reset(token)
+        except ValueError:  # ended in another context than it began in
+            current.set(None)
 
 
 def _generator(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
@@ -169,7 +218,7 @@ def _generator(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]
             watch.succeeded(start, None, args, kwargs)
             raise
         except BaseException as error:
-            watch.failed(start, error)
+            watch.failed(start, type(error).__name__)
             raise
         watch.succeeded(start, result, args, kwargs)
         return result
@@ -184,22 +233,26 @@ def _async_generator(watch: Watch, function: Callable[..., Any]) -> Callable[...
     async def watched(*args: Any, **kwargs: Any) -> Any:
         enter(None)
         start = perf_counter()
-        inner = function(*args, **kwargs)
         try:
-            sent = None
-            while True:
-                try:
-                    item = await inner.asend(sent)
-                except StopAsyncIteration:
-                    break
-                sent = yield item
-        except GeneratorExit:
-            await inner.aclose()
+            async with aclosing(function(*args, **kwargs)) as inner:
+                step, given = inner.asend, None
+                while True:
+                    try:
+                        item = await step(given)
+                    except StopAsyncIteration:
+                        break
+                    try:
+                        given = yield item
+                        step = inner.asend
+                    except GeneratorExit:
+                        raise
+                    except BaseException as error:  # noqa: BLE001 - thrown in: the inner one's to handle
+                        given, step = error, inner.athrow
+        except GeneratorExit:  # its caller had enough: not an error
             watch.succeeded(start, None, args, kwargs)
             raise
         except BaseException as error:
-            await inner.aclose()
-            watch.failed(start, error)
+            watch.failed(start, type(error).__name__)
             raise
         watch.succeeded(start, None, args, kwargs)
 

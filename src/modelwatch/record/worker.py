@@ -1,23 +1,25 @@
-"""One process's part of a host: the thread that folds the buffers of its models and writes their counts into `live.db`."""
+"""One process's part of a host: the thread that folds the buffers of its models and commits them to `live.db`."""
 
 from __future__ import annotations
 
 import atexit
 import os
 import sqlite3
+import sys
 import threading
 import time
 import weakref
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
+from typing import Any
 
 from modelwatch.clock import SteadyClock
-from modelwatch.errors import ModelwatchError
+from modelwatch.errors import DamagedData, ModelwatchError
 from modelwatch.record.faults import Faults
-from modelwatch.record.recorder import Recorder
+from modelwatch.record.recorder import LOCK_S, Recorder
 from modelwatch.record.scrape import Scrape
-from modelwatch.store.live import Key
+from modelwatch.store.live import FileId, Key, is_damaged, is_locked
 from modelwatch.store.reader import HostState, LiveReader, Totals
 from modelwatch.store.writer import LiveWriter
 from modelwatch.tally import Tally
@@ -25,13 +27,16 @@ from modelwatch.tally import Tally
 FOLD_EVERY_S = 0.25
 COMMIT_EVERY_S = 1.0
 LOCK_WAIT_S = 0.5  # for the file lock of SQLite, in the folding thread
+AGAIN_S = 0.05  # between two tries at a locked file while somebody waits
 FORK_WAIT_S = 0.1
 EXIT_WAIT_S = 3.0
+RATE_EVERY_S = 0.5  # between two samples of the number of requests
+RATE_WINDOW_S = 60.0
 
 _workers: dict[Path, Worker] = {}
 _every_worker: weakref.WeakSet[Worker] = weakref.WeakSet()
 _inherited: list[object] = []  # SQLite connections of a parent: never closed in a child
-_guard = threading.Lock()
+_guard = threading.RLock()  # a __del__ or a signal handler may come back in
 
 
 class Worker:
@@ -42,6 +47,7 @@ class Worker:
         self.clock = clock or SteadyClock()
         self.faults = Faults()
         self.recorders: dict[Key, Recorder] = {}
+        self.users = 0  # monitors that are not closed
         self.kept: bool | None = None  # whether the last commit reached the file; None before the first
         self.why_not = ""
         self._committed: dict[Key, int] = {}
@@ -49,18 +55,23 @@ class Worker:
         self._schemas: dict[Key, str] = {}
         self._renew()
         _every_worker.add(self)
+        _close_with_child()
 
     def _renew(self) -> None:
         self.io = threading.Lock()  # held while SQLite is at work, so that a fork does not happen then
-        self.reading = threading.Lock()
+        self.reading = threading.Lock()  # held while the totals change, and while a page is made of them
         self._wake, self._stopping = threading.Event(), threading.Event()
         self._thread: threading.Thread | None = None
         self._ticket = threading.Condition()
         self._asked = self._done = 0
         self._last_ok = True
+        self._patience = float("-inf")  # until then a locked file is tried again at once: somebody waits
+        self._locked = False
+        self._kept_at = self.clock.monotonic()
+        self._damaged: FileId | None = None  # the file that a reader found damaged
         self.writer = LiveWriter(self.path, self.clock, LOCK_WAIT_S)
         self.reader = LiveReader(self.path, self.clock.monotonic)
-        self.totals = Totals()
+        self.totals = Totals(self.clock.monotonic)
         self.host = HostState()
         self.scrape = Scrape(self)
 
@@ -80,60 +91,81 @@ class Worker:
         self._schemas[key] = recorder.kernel.schema.to_json()
         self.start()
 
-    def start(self) -> None:
-        """Start the folding thread, unless it runs."""
+    def start(self) -> bool:
+        """Start the folding thread, unless it runs. Return False when the interpreter is ending."""
         with _guard:
             if self._thread is not None and self._thread.is_alive():
-                return
+                return True
             self._stopping.clear()
-            self._thread = threading.Thread(target=self._run, name="modelwatch", daemon=True)
-            self._thread.start()
+            thread = threading.Thread(target=self._run, name="modelwatch", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._thread = thread
+            return True
+
+    def lag(self) -> float:
+        """Return how many seconds ago the counts were last known to be in the file."""
+        return max(0.0, self.clock.monotonic() - self._kept_at)
 
     # -- the folding thread --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
         self._adopt_known_labels()
         next_commit, wait = self.clock.monotonic() + COMMIT_EVERY_S, FOLD_EVERY_S
-        while True:
+        stopping = False
+        while not stopping:
             self._wake.wait(wait)
             self._wake.clear()
             stopping, asked = self._stopping.is_set(), self._asked
             busiest = max((r.backlog() / r.limit for r in list(self.recorders.values())), default=0.0)
             for recorder in list(self.recorders.values()):
-                recorder.fold_waiting(polite=not stopping)
+                recorder.fold_waiting(time.monotonic() + LOCK_S, polite=not stopping)
             if stopping or asked > self._done or self.clock.monotonic() >= next_commit:
-                self._answer(asked, self._commit())
+                ok = self._commit()
+                while not ok and self._locked and time.monotonic() < self._patience:
+                    time.sleep(AGAIN_S)
+                    ok = self._commit()
+                self._answer(asked, ok=ok)
                 next_commit = self.clock.monotonic() + COMMIT_EVERY_S
-            if stopping:
-                self._leave()
-                return
+                if ok and not stopping:
+                    self._compact()
             wait = FOLD_EVERY_S if busiest < 0.25 else FOLD_EVERY_S * 0.25 / busiest
+        self._leave()
+        self._answer(self._asked, ok=False)  # those who asked too late
 
     def _adopt_known_labels(self) -> None:
-        """Read what is counted already, so that the caps of labels hold over workers and restarts; warms the first scrape, too."""
+        """Read what is counted already, so that the caps of labels hold over workers and restarts."""
         if not self.path.exists():
             return
-        totals = self.read()
-        for key, recorder in list(self.recorders.items()):
-            if key in totals:
-                with recorder.lock:
-                    recorder.kernel.adopt(totals[key])
+        try:
+            with self.reading:
+                totals = self.poll()
+                for key, recorder in list(self.recorders.items()):
+                    with recorder.held() as held:
+                        if held and key in totals:
+                            recorder.kernel.adopt(totals[key])
+        except Exception as error:  # noqa: BLE001 - the thread must go on
+            self.faults.add("adopt", error)
 
     def _commit(self) -> bool:
         """Write the counts of all recorders that have changed. Return whether everything is in the file."""
-        for where in self.faults.drain():
-            for recorder in list(self.recorders.values())[:1]:
-                recorder.count_fault(where)
-        changed = {key: r for key, r in list(self.recorders.items()) if self._committed.get(key) != r.folds}
-        marks = {key: r.folds for key, r in changed.items()}
-        tallies = {key: r.snapshot() for key, r in changed.items()}
-        gauges = self._gauges()
+        self._locked = False
         try:
+            for where, n in self.faults.drain().items():
+                any(recorder.count_fault(where, n) for recorder in list(self.recorders.values()))  # the first that can
+            changed = {key: r for key, r in list(self.recorders.items()) if self._committed.get(key) != r.folds}
+            marks = {key: r.folds for key, r in changed.items()}
+            copies = {key: r.snapshot() for key, r in changed.items()}
+            tallies = {key: tally for key, tally in copies.items() if tally is not None}
             with self.io:
-                self.writer.commit(tallies, gauges, self._schemas)
-                self.writer.compact()
+                if self._damaged is not None:
+                    self.writer.set_aside(self._damaged)
+                    self._damaged = None
+                self.writer.commit(tallies, self._gauges(), self._schemas)
         except (sqlite3.Error, OSError, ModelwatchError) as error:
-            self.kept, self.why_not = False, str(error)
+            self.kept, self.why_not, self._locked = False, str(error), is_locked(error)
             self.faults.add("live", error, ours=False)
             return False
         except BaseException as error:  # noqa: BLE001 - the thread must go on
@@ -141,22 +173,33 @@ class Worker:
             self.faults.add("commit", error)
             return False
         self.kept, self.why_not = True, ""
-        self._committed |= marks
-        return True
+        self._kept_at = self.clock.monotonic()
+        self._committed |= {key: marks[key] for key in tallies}
+        return len(tallies) == len(changed)
+
+    def _compact(self) -> None:
+        try:
+            with self.io:
+                self.writer.compact()
+        except (sqlite3.Error, OSError, ModelwatchError) as error:
+            self.faults.add("compact", error, ours=False)
+        except BaseException as error:  # noqa: BLE001 - the thread must go on
+            self.faults.add("compact", error)
 
     def _gauges(self) -> dict[str, dict[str, float]]:
-        """What this process does now, by model: requests in progress, and finished in the last 60 seconds."""
+        """Return what this process does now, by model: requests in progress, and finished in the last 60 seconds."""
         now = self.clock.monotonic()
         gauges: dict[str, dict[str, float]] = {}
         for key, recorder in list(self.recorders.items()):
-            seen = self._rates.setdefault(key, deque(maxlen=240))
-            seen.append((now, recorder.requests()))
-            while len(seen) > 1 and seen[1][0] <= now - 60:
+            seen = self._rates.setdefault(key, deque([(float("-inf"), 0)]))
+            requests = recorder.requests()
+            if now - seen[-1][0] >= RATE_EVERY_S:
+                seen.append((now, requests))
+            while len(seen) > 1 and seen[1][0] <= now - RATE_WINDOW_S:
                 seen.popleft()
-            finished = seen[-1][1] - (seen[0][1] if seen[0][0] <= now - 60 else 0)
             mine = gauges.setdefault(key.model, {"in_progress": 0, "last_minute": 0})
             mine["in_progress"] += len(recorder.busy)
-            mine["last_minute"] += finished
+            mine["last_minute"] += requests - seen[0][1]
         return gauges
 
     def _leave(self) -> None:
@@ -166,10 +209,11 @@ class Worker:
         except (sqlite3.Error, OSError) as error:
             self.faults.add("live", error, ours=False)
 
-    def _answer(self, asked: int, ok: bool) -> None:
+    def _answer(self, asked: int, *, ok: bool) -> None:
         with self._ticket:
-            self._done, self._last_ok = max(self._done, asked), ok
-            self._ticket.notify_all()
+            if asked > self._done:
+                self._done, self._last_ok = asked, ok
+                self._ticket.notify_all()
 
     # -- for callers ---------------------------------------------------------------------------------------------------
 
@@ -182,93 +226,141 @@ class Worker:
         for recorder in list(self.recorders.values()):
             if not recorder.fold_waiting(deadline):
                 return False
-        self.start()
+        if not self.start():
+            return False
         with self._ticket:
             self._asked += 1
             mine = self._asked
+            self._patience = max(self._patience, deadline)
             self._wake.set()
             done = self._ticket.wait_for(lambda: self._done >= mine, max(0.0, deadline - time.monotonic()))
             return done and self._last_ok
 
     def close(self, timeout: float = EXIT_WAIT_S) -> bool:
         """Fold and commit what is left, and stop the thread. Return whether that was done within `timeout` seconds."""
+        if not self.is_running():
+            if not any(r.backlog() or self._committed.get(key) != r.folds for key, r in list(self.recorders.items())):
+                return True
+            if not self.start():
+                return False
         thread = self._thread
-        if thread is None or not thread.is_alive():
-            return True
-        self._stopping.set()
-        self._wake.set()
+        if thread is None or thread is threading.current_thread():
+            return False
+        self.ask_to_stop(timeout)
         thread.join(timeout)
         return not thread.is_alive() and bool(self.kept)
 
+    def is_running(self) -> bool:
+        """Tell whether the folding thread runs."""
+        thread = self._thread
+        return thread is not None and thread.is_alive()
+
+    def ask_to_stop(self, patience: float) -> None:
+        """Let the folding thread commit once more and end; a locked file is tried again for `patience` seconds."""
+        self._patience = time.monotonic() + patience
+        self._stopping.set()
+        self._wake.set()
+
     def read(self) -> Mapping[Key, Tally]:
+        """Return copies of the committed totals of this host. Never raises."""
+        with self.reading:
+            return {key: tally.copy() for key, tally in self.poll().items()}
+
+    def poll(self) -> Mapping[Key, Tally]:
         """Return the committed totals of this host; this process's own counts when there is no file to read.
 
-        Also renews `host`. Never raises.
+        Also renews `host`. Never raises. The caller holds `reading`, also while it uses the answer.
         """
-        with self.reading:
-            try:
-                changes, self.host = self.reader.poll()
-                mine = {key: recorder.kernel.schema for key, recorder in list(self.recorders.items())}
-                self.totals.apply(changes, {**self.host.schemas, **mine})
-            except (sqlite3.Error, OSError, ModelwatchError) as error:
-                if self.kept is None and not self.path.exists():
-                    return {}  # nothing was ever written: the first commit is yet to come
-                self.faults.add("read", error, ours=False)
-                if not self.totals.tallies:
-                    return {key: recorder.snapshot() for key, recorder in list(self.recorders.items())}
+        try:
+            changes, self.host = self.reader.poll()
+            mine = {key: recorder.kernel.schema for key, recorder in list(self.recorders.items())}
+            self.totals.apply(changes, {**self.host.schemas, **mine})
             return self.totals.tallies
+        except (sqlite3.Error, OSError, ModelwatchError) as error:
+            if self.kept is None and not self.path.exists():
+                return {}  # nothing was ever written: the first commit is yet to come
+            if isinstance(error, DamagedData) or is_damaged(error):
+                self._damaged = self.reader.file
+            self.faults.add("read", error, ours=False)
+        except Exception as error:  # noqa: BLE001 - a scrape must be answered
+            self.faults.add("read", error)
+        self.reader.close()  # begins again at the next call
+        if self.totals.tallies:
+            return self.totals.tallies
+        own = {key: recorder.snapshot() for key, recorder in list(self.recorders.items())}
+        return {key: tally for key, tally in own.items() if tally is not None}
 
     # -- fork ----------------------------------------------------------------------------------------------------------
 
+    def locks(self) -> list[threading.Lock]:
+        """Return the locks that a fork waits for, in the order in which they are taken."""
+        return [self.io, self.reading, *(recorder.lock for recorder in list(self.recorders.values()))]
+
     def after_fork(self) -> None:
-        """In the child: the parent counts what was pending, locks of threads that are gone are new, so is the file."""
+        """Begin anew in the child: the parent counts what was pending, and its threads are gone."""
         running = self._thread is not None
         _inherited.append((self.writer, self.reader))
+        self.faults = Faults()
         for recorder in self.recorders.values():
             recorder.reset()
+            recorder.faults = self.faults
         self.kept = None
         self._committed.clear()
         self._rates.clear()
-        self.faults = Faults()
-        for recorder in self.recorders.values():
-            recorder.faults = self.faults
         self._renew()
         if running:
             self.start()
 
 
+# -- the end of the process, and its children --------------------------------------------------------------------------
+
+
 @atexit.register
 def _close_all() -> None:
-    for worker in list(_every_worker):
-        worker.close()
+    """Close every worker, all within one time-out."""
+    deadline = time.monotonic() + EXIT_WAIT_S
+    workers = list(_every_worker)
+    for worker in workers:
+        worker.ask_to_stop(EXIT_WAIT_S)
+    for worker in workers:
+        worker.close(max(0.0, deadline - time.monotonic()))
 
 
-_held: list[threading.Lock] = []
+def _close_with_child(_: object = None) -> None:
+    """In a child of multiprocessing, which ends without `atexit`: close with its own finalizers."""
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, _close_all, exitpriority=10)
+
+
+_held: dict[int, list[threading.Lock]] = {}  # by the thread that forks
 
 
 def _before_fork() -> None:
-    """Wait, shortly, until no thread of ours is inside SQLite: its own locks would never be released in the child."""
-    _held.clear()
+    """Wait, shortly, until no thread of ours is inside SQLite or a fold: it could never leave it in the child."""
+    held = _held[threading.get_ident()] = []
+    deadline = time.monotonic() + FORK_WAIT_S
     for worker in list(_every_worker):
-        for lock in (worker.io, worker.reading):
-            if lock.acquire(timeout=FORK_WAIT_S):
-                _held.append(lock)
+        for lock in worker.locks():
+            if lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+                held.append(lock)
 
 
 def _after_fork_in_parent() -> None:
-    while _held:
-        _held.pop().release()
+    for lock in _held.pop(threading.get_ident(), ()):
+        lock.release()
 
 
 def _after_fork_in_child() -> None:
     global _guard  # noqa: PLW0603 - the lock may be held by a thread that is gone
     _held.clear()
-    _guard = threading.Lock()
+    _guard = threading.RLock()
     for worker in list(_every_worker):
         worker.after_fork()
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:  # a child of multiprocessing forgets the finalizers of its parent, and then calls this
+        util.register_after_fork(_close_with_child, _close_with_child)
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(
-        before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child
-    )
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

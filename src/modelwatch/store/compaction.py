@@ -1,7 +1,7 @@
-"""Compaction of `live.db`: closed minutes of all workers to one row, old minutes to hours, hours to days, days to one base row.
+"""Compaction of `live.db`: minutes of all workers to one row, then to hours, days and one base row.
 
-The sum of all rows never changes. A compacted row takes the highest sequence number of its parts, so a reader that has seen the parts
-does not see it as new; one that has not starts again (`horizon`).
+The sum of all rows never changes. A compacted row takes the highest sequence number of its parts, so a reader that has
+seen the parts does not see it as new; one that has not starts again (`horizon`).
 """
 
 from __future__ import annotations
@@ -44,14 +44,15 @@ def _compact_tier(db: sqlite3.Connection, tier: Tier, now: float) -> int:
     # only whole units: an hour is summed up when all of its minutes are due
     before = int((now - tier.after) // unit) * unit if tier.to else int(now - tier.after)
     alone = "AND worker <> ''" if tier.of == tier.to else ""
-    where = f"span = ? AND start + span <= ? {alone}"  # noqa: S608 - constants of this module
-    return _sum_rows(db, where, (tier.of, before), tier.to)
+    where = f"span = ? AND start <= ? {alone}"
+    return _sum_rows(db, where, (tier.of, before - tier.of), tier.to)
 
 
 def _compact_bases(db: sqlite3.Connection) -> int:
     """Sum base rows that workers brought along when their file was gone."""
     (dead,) = db.execute(
-        "SELECT count(*) FROM counts WHERE span = ? AND worker <> '' AND worker NOT IN (SELECT worker FROM workers)", (BASE,)
+        "SELECT count(*) FROM counts WHERE span = ? AND worker <> '' AND worker NOT IN (SELECT worker FROM workers)",
+        (BASE,),
     ).fetchone()
     if not dead:
         return 0
@@ -62,32 +63,41 @@ def _sum_rows(db: sqlite3.Connection, where: str, values: tuple[int, ...], span:
     db.execute("BEGIN IMMEDIATE")
     try:
         rows = db.execute(
-            f"SELECT rowid, model, version, start, host, seq, tally FROM counts WHERE {where} ORDER BY start LIMIT ?",  # noqa: S608
+            f"SELECT rowid, model, version, start, host, seq, tally FROM counts WHERE {where} ORDER BY start LIMIT ?",  # noqa: S608 - constants of this module
             (*values, MOST_ROWS),
         ).fetchall()
         groups: dict[tuple[str, str, int], list[tuple[int, str, int, bytes]]] = defaultdict(list)
         for rowid, model, version, start, host, seq, blob in rows:
             groups[model, version, start // span * span if span else 0].append((rowid, host, seq, blob))
-        horizon = 0
+        horizon = lost = 0
         for (model, version, start), parts in groups.items():
             have = db.execute(
-                "SELECT rowid, host, seq, tally FROM counts WHERE model=? AND version=? AND start=? AND span=? AND worker=''",
+                "SELECT rowid, host, seq, tally FROM counts"
+                " WHERE model = ? AND version = ? AND start = ? AND span = ? AND worker = ''",
                 (model, version, start, span),
             ).fetchone()
             horizon = max(horizon, *(seq for _, _, seq, _ in parts))
-            _replace(db, (model, version, start, span), [*parts, have] if have else parts)
+            lost += _replace(db, (model, version, start, span), [*parts, have] if have else parts)
+        if lost:  # readers count the damaged rows that they see: all of them begin again, and see these no more
+            db.execute("UPDATE state SET value = value + ? WHERE name = 'damaged_rows'", (lost,))
+            (horizon,) = db.execute("UPDATE state SET value = value + 1 WHERE name = 'seq' RETURNING value").fetchone()
         if rows:
             db.execute("UPDATE state SET value = max(value, ?) WHERE name = 'horizon'", (horizon,))
         db.execute("COMMIT")
-    except BaseException:
+    except BaseException as error:
         if db.in_transaction:
             db.execute("ROLLBACK")
+        if isinstance(error, TypeError):  # values of other types than were written
+            raise DamagedData(f"live: contents are damaged ({error}). Another file will be made.") from None
         raise
     return len(rows)
 
 
-def _replace(db: sqlite3.Connection, to: tuple[str, str, int, int], parts: list[tuple[int, str, int, bytes]]) -> None:
-    """Put the sum of `parts` in their place. A part that cannot be read, or has other edges than the newest, goes: it is in no sum."""
+def _replace(db: sqlite3.Connection, to: tuple[str, str, int, int], parts: list[tuple[int, str, int, bytes]]) -> int:
+    """Put the sum of `parts` in their place; return how many could not be read.
+
+    A damaged part goes, and so do counts on other edges than those of the newest part: they are in no sum.
+    """
     total = Tally()
     lost = 0
     for _, _, _, blob in sorted(parts, key=lambda part: -part[2]):  # the newest first: its edges are the ones in use
@@ -99,8 +109,8 @@ def _replace(db: sqlite3.Connection, to: tuple[str, str, int, int], parts: list[
     seq, host = max(part[2] for part in parts), parts[0][1]
     model, version, start, span = to
     db.execute(
-        "INSERT OR REPLACE INTO counts (model, version, start, span, worker, host, seq, tally) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+        "INSERT OR REPLACE INTO counts (model, version, start, span, worker, host, seq, tally)"
+        " VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
         (model, version, start, span, ALL_WORKERS, host, seq, total.dump()),
     )
-    if lost:
-        db.execute("UPDATE state SET value = value + ? WHERE name = 'damaged_rows'", (lost,))
+    return lost

@@ -10,7 +10,7 @@ import time
 from pathlib import Path
 from typing import NamedTuple
 
-from modelwatch.errors import NewerFormat
+from modelwatch.errors import DamagedData, NewerFormat
 
 logger = logging.getLogger(__name__)
 
@@ -24,12 +24,18 @@ CREATE TABLE IF NOT EXISTS counts (
   host TEXT NOT NULL, seq INTEGER NOT NULL, tally BLOB NOT NULL,
   PRIMARY KEY (model, version, start, span, worker));
 CREATE INDEX IF NOT EXISTS counts_seq ON counts (seq);
+CREATE INDEX IF NOT EXISTS counts_due ON counts (span, start, worker);
 CREATE TABLE IF NOT EXISTS models (
-  model TEXT NOT NULL, version TEXT NOT NULL, schema TEXT NOT NULL, revision INTEGER NOT NULL, PRIMARY KEY (model, version));
+  model TEXT NOT NULL, version TEXT NOT NULL, schema TEXT NOT NULL, revision INTEGER NOT NULL,
+  PRIMARY KEY (model, version));
 CREATE TABLE IF NOT EXISTS workers (
   worker TEXT PRIMARY KEY, host TEXT NOT NULL, pid INTEGER NOT NULL, seen REAL NOT NULL, gauges TEXT NOT NULL);
 CREATE TABLE IF NOT EXISTS state (name TEXT PRIMARY KEY, value INTEGER NOT NULL);
+INSERT OR IGNORE INTO state VALUES
+  ('seq', 0), ('horizon', 0), ('deaths', 0), ('damaged_rows', 0),
+  ('began', CAST(strftime('%s', 'now') AS INTEGER)), ('file', random());
 """
+MOST_SET_ASIDE = 5  # damaged files that are kept; a disk that damages one after the other must not fill up
 
 
 class Key(NamedTuple):
@@ -81,7 +87,8 @@ def connect(path: Path, timeout_s: float = 5.0, *, create: bool = True) -> sqlit
         (layout,) = db.execute("PRAGMA user_version").fetchone()
         if layout > LAYOUT:
             raise NewerFormat(
-                f"live: layout of {str(path)!r} is {layout}; expected at most {LAYOUT}. Upgrade modelwatch, or name another file."
+                f"live: layout of {str(path)!r} is {layout}; expected at most {LAYOUT}."
+                " Upgrade modelwatch, or name another file."
             )
         if create:
             db.execute("PRAGMA journal_mode=WAL")
@@ -89,33 +96,55 @@ def connect(path: Path, timeout_s: float = 5.0, *, create: bool = True) -> sqlit
             db.execute("PRAGMA journal_size_limit=8388608")
             if layout < LAYOUT:
                 db.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={LAYOUT}; COMMIT;")
-                began = int(time.time())
-                db.executemany("INSERT OR IGNORE INTO state VALUES (?, ?)", [
-                    ("seq", 0), ("horizon", 0), ("deaths", 0), ("began", began), ("damaged_rows", 0), ("compacted", 0),
-                ])  # fmt: skip
+        elif layout < LAYOUT:
+            raise sqlite3.OperationalError("the tables are not made yet")
     except BaseException:
         db.close()
         raise
     return db
 
 
-def is_damaged(error: sqlite3.Error) -> bool:
+def is_damaged(error: BaseException) -> bool:
     """Tell a file that is no usable database from one that is busy, full or read-only."""
-    text = str(error)
-    return any(words in text for words in ("malformed", "not a database", "no such table", "no such column", "unsupported file format"))
+    if isinstance(error, DamagedData):
+        return True
+    words = (
+        "malformed",
+        "not a database",
+        "no such table",
+        "no such column",
+        "unsupported file format",
+        "Could not decode",
+        "constraint",
+    )
+    return isinstance(error, sqlite3.Error) and any(word in str(error) for word in words)
+
+
+def is_locked(error: BaseException) -> bool:
+    """Tell a file that somebody else is writing at the moment."""
+    return isinstance(error, sqlite3.OperationalError) and "locked" in str(error)
 
 
 def set_aside(path: Path, opened: FileId | None) -> Path | None:
-    """Rename a damaged file, if it still is the one that was opened, so that a new one can be made. Return its new name."""
+    """Rename a damaged file, if it still is the one that was opened, to make room for a new one; return its name."""
     if opened is None or file_id(path) != opened:
         return None  # another worker was first
     new = path.with_name(f"{path.name}.damaged-{int(time.time())}-{os.getpid()}")
+    # the log first: once the file itself is gone another worker makes a new one, with a log of its own
+    for suffix in ("-wal", "-shm"):
+        with contextlib.suppress(OSError):
+            path.with_name(path.name + suffix).rename(new.with_name(new.name + suffix))
     try:
         path.rename(new)
     except OSError:
         return None
-    for suffix in ("-wal", "-shm"):
-        with contextlib.suppress(OSError):
-            path.with_name(path.name + suffix).rename(new.with_name(new.name + suffix))
     logger.error("live.db was damaged and is set aside; counting goes on in a new one", extra={"kept_as": str(new)})
+    _forget_oldest(path)
     return new
+
+
+def _forget_oldest(path: Path) -> None:
+    kept = [found for found in path.parent.glob(f"{path.name}.damaged-*") if not found.name.endswith(("-wal", "-shm"))]
+    for old in sorted(kept, key=lambda found: found.stat().st_mtime)[:-MOST_SET_ASIDE]:
+        for suffix in ("", "-wal", "-shm"):
+            old.with_name(old.name + suffix).unlink(missing_ok=True)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import sqlite3
 import time
@@ -11,11 +12,11 @@ from pathlib import Path
 
 from modelwatch.errors import DamagedData, NewerFormat
 from modelwatch.schema import ModelSchema
-from modelwatch.store.live import FileId, Key, Row, connect, file_id
+from modelwatch.store.live import MINUTE, FileId, Key, Row, connect, file_id
 from modelwatch.store.writer import DEAD_S
 from modelwatch.tally import Tally
 
-SETTLED_S = 960  # rows that began so long before the newest are not rewritten any more
+SETTLED_S = 960  # a row that was not rewritten for so long never is
 
 
 @dataclass(frozen=True)
@@ -45,7 +46,7 @@ class LiveReader:
     def __init__(self, path: Path, monotonic: Callable[[], float] = time.monotonic, timeout_s: float = 2.0) -> None:
         self.path, self._monotonic, self._timeout_s = path, monotonic, timeout_s
         self._db: sqlite3.Connection | None = None
-        self._file: FileId | None = None
+        self.file: FileId | None = None  # the one that was tried last
         self._seen = 0
         self._schemas: dict[Key, tuple[int, ModelSchema]] = {}
 
@@ -54,15 +55,15 @@ class LiveReader:
 
         Raises
         ------
-        sqlite3.Error, OSError, NewerFormat   the file cannot be read now; the next call goes on where this one began.
+        sqlite3.Error, OSError, NewerFormat, DamagedData   the file cannot be read now; the next call begins again.
         """
         again = self._reopen()
         db = self._db
-        assert db is not None  # noqa: S101 - for the type checker: _reopen raises otherwise
+        assert db is not None  # for the type checker: _reopen raises otherwise
         try:
             db.execute("BEGIN")
             state = dict(db.execute("SELECT name, value FROM state"))
-            if state.get("horizon", 0) > self._seen:
+            if state["horizon"] > self._seen or state["seq"] < self._seen:
                 again = again or self._seen > 0
                 self._seen = 0
             found = db.execute(
@@ -71,21 +72,28 @@ class LiveReader:
             workers = db.execute("SELECT seen, gauges FROM workers").fetchall()
             self._read_schemas(db)
             db.execute("COMMIT")
+            rows = tuple(_row(*row) for row in found)
+            host = self._host_state(state, workers)
         except sqlite3.Error:
             self.close()
             raise
-        self._seen = state.get("seq", 0)
-        rows = tuple(Row(Key(model, version), *rest) for model, version, *rest in found)
-        return Changes(again, rows), self._host_state(state, workers)
+        except (TypeError, ValueError, AttributeError, LookupError) as error:  # values of other types than were written
+            self.close()
+            raise DamagedData(
+                f"live: contents of {str(self.path)!r} are damaged ({error!r}). Another file will be made."
+            ) from None
+        self._seen = state["seq"]
+        return Changes(again, rows), host
 
     def _reopen(self) -> bool:
         """Open the file, again when another one lies at the path. Return whether what was seen is void."""
-        if self._db is not None and file_id(self.path) == self._file:
+        at_path = file_id(self.path)
+        if self._db is not None and at_path == self.file:
             return False
         self.close()
-        self._db = connect(self.path, self._timeout_s, create=False)
-        self._file, self._seen = file_id(self.path), 0
+        self.file, self._seen = at_path, 0
         self._schemas.clear()
+        self._db = connect(self.path, self._timeout_s, create=False)
         return True
 
     def _read_schemas(self, db: sqlite3.Connection) -> None:
@@ -118,41 +126,76 @@ class LiveReader:
         """Close the connection; the next poll opens it again."""
         db, self._db = self._db, None
         if db is not None:
-            db.close()
+            with contextlib.suppress(sqlite3.Error):
+                db.close()
+
+
+def _row(model: str, version: str, start: int, span: int, worker: str, tally: bytes) -> Row:
+    if not (
+        type(model) is type(version) is type(worker) is str
+        and type(start) is type(span) is int
+        and type(tally) is bytes
+    ):
+        raise TypeError("a row of other types")
+    return Row(Key(model, version), start, span, worker, tally)
 
 
 class Totals:
-    """The sum of all rows per model version."""
+    """The sum of all rows per model version.
 
-    def __init__(self) -> None:
+    monotonic : seconds that no step of the wall clock bends.
+    """
+
+    def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
+        self._monotonic = monotonic
+        self._clear()
+
+    def _clear(self) -> None:
         self.tallies: dict[Key, Tally] = {}
         self.newest: dict[Key, int] = {}  # start of the newest row
-        self.damaged = 0  # rows that could not be read, or were counted on other edges
-        self._rows: dict[tuple[Key, int, int, str], Tally] = {}  # those that may be rewritten, as last read
+        self.damaged = 0  # rows that could not be read
+        # those that may be rewritten, as last read, and when; only a worker that lives rewrites its row of a minute
+        self._rows: dict[tuple[Key, int, str], tuple[float, Tally]] = {}
+        self._fingerprints: dict[Key, dict[str, str]] = {}
 
     def apply(self, changes: Changes, schemas: Mapping[Key, ModelSchema]) -> None:
-        """Take the changes in. Tables that were counted on other edges than those of `schemas` are left out of the sum."""
+        """Take the changes in. Tables on other edges than those of `schemas` are left out of the sum."""
         if changes.again:
-            self.tallies, self.newest, self._rows, self.damaged = {}, {}, {}, 0
+            self._clear()
+        self._follow(schemas)
+        now = self._monotonic()
         for row in changes.rows:
-            tally = self._read(row, schemas.get(row.key))
+            tally = self._read(row)
             total = self.tallies.setdefault(row.key, Tally())
-            at = (row.key, row.start, row.span, row.worker)
-            old = self._rows.pop(at, None)
-            if old is not None:
-                total.add_matching(old, -1)
+            if row.span == MINUTE and row.worker:
+                at = (row.key, row.start, row.worker)
+                _, old = self._rows.pop(at, (now, None))
+                if old is not None:
+                    total.add(self._matching(row.key, old), -1)
+                self._rows[at] = now, tally
             total.add_matching(tally)
-            self._rows[at] = tally
             if row.span:
                 self.newest[row.key] = max(self.newest.get(row.key, 0), row.start)
-        if changes.rows:
-            newest = max(self.newest.values(), default=0)
-            self._rows = {at: tally for at, tally in self._rows.items() if at[1] >= newest - SETTLED_S}
+        while self._rows:  # the one that was rewritten longest ago is the first
+            at, (when, _) = next(iter(self._rows.items()))
+            if now - when <= SETTLED_S:
+                break
+            del self._rows[at]
 
-    def _read(self, row: Row, schema: ModelSchema | None) -> Tally:
+    def _follow(self, schemas: Mapping[Key, ModelSchema]) -> None:
+        """Begin the tables of a version again whose edges have changed."""
+        for key, schema in schemas.items():
+            if self._fingerprints.get(key) != schema.fingerprints:
+                self._fingerprints[key] = schema.fingerprints
+                if key in self.tallies:
+                    self.tallies[key] = self._matching(key, self.tallies[key])
+
+    def _matching(self, key: Key, tally: Tally) -> Tally:
+        return tally.matching(self._fingerprints.get(key, {}))
+
+    def _read(self, row: Row) -> Tally:
         try:
-            tally = Tally.load(row.tally)
+            return self._matching(row.key, Tally.load(row.tally))
         except (DamagedData, NewerFormat):
             self.damaged += 1
             return Tally()
-        return tally if schema is None else tally.matching(schema.fingerprints)

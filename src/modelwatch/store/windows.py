@@ -13,6 +13,7 @@ from modelwatch.tally import Tally
 
 WINDOWS_S = (5 * MINUTE, HOUR, DAY, 30 * DAY)
 FINE_S = 2 * DAY  # rows older than this are kept by the hour
+AHEAD_S = MINUTE  # rows that begin later than this from now are of a clock that was wrong: they wait for their time
 
 At = tuple[int, int, str]  # start, span, worker
 
@@ -20,7 +21,8 @@ At = tuple[int, int, str]  # start, span, worker
 def first_start(now: float, window_s: int) -> int:
     """Return the start of the oldest minute of a window: the one in which `now - window_s` lies.
 
-    A window holds whole minutes and the open one: between `window_s` and `window_s` + 60 seconds; exactly `window_s` on the minute.
+    A window holds whole minutes and the open one: between `window_s` and `window_s` + 60 seconds; exactly `window_s` on
+    the minute.
     """
     return int((now - window_s) // MINUTE) * MINUTE
 
@@ -34,39 +36,46 @@ class Windows:
     def __init__(self, windows_s: Sequence[int] = WINDOWS_S) -> None:
         self.windows_s = tuple(windows_s)
         self._schemas: Mapping[Key, ModelSchema] = {}
+        self._now = float("-inf")
         self._clear()
 
     def _clear(self) -> None:
         self._rows: dict[Key, dict[At, bytes]] = defaultdict(dict)
         self._sums: dict[tuple[Key, int], Tally] = defaultdict(Tally)
         self._inside: dict[tuple[Key, int], set[At]] = defaultdict(set)
+        self._ahead: set[tuple[Key, At]] = set()
 
     def apply(self, changes: Changes, now: float, schemas: Mapping[Key, ModelSchema]) -> None:
-        """Take new rows in and let old ones leave. `now`: Unix time of the evaluation, never earlier than at the last call.
+        """Take new rows in and let old ones leave. `now`: Unix time of the evaluation.
 
+        When it is earlier than at the last call, rows that have left the longest window meanwhile stay away.
         Tables that were counted on other edges than those of `schemas` are left out.
         """
-        if any(self._schemas.get(key, schema).fingerprints != schema.fingerprints for key, schema in schemas.items()):
-            self._restate(schemas)
+        known = self._schemas
+        changed = any(known.get(key, schema).fingerprints != schema.fingerprints for key, schema in schemas.items())
         self._schemas = schemas
         if changes.again:
             self._clear()
+        elif changed or now < self._now:
+            self._restate(now)
+        self._now = now
         oldest = first_start(now, max(self.windows_s))
         for row in changes.rows:
             if row.span != BASE and row.start + row.span > oldest:
                 self._take(row, now)
+        self._arrive(now)
         for key in self._rows:
             for window_s in self.windows_s:
                 self._leave(key, window_s, now)
             self._coarsen(key, now, oldest)
 
-    def _restate(self, schemas: Mapping[Key, ModelSchema]) -> None:
-        """Sum again on the edges of a new configuration."""
-        self._schemas = schemas
-        self._sums.clear()
-        for (key, window_s), inside in self._inside.items():
-            for at in inside:
-                self._sums[key, window_s].add_matching(self._load(key, self._rows[key][at]))
+    def _restate(self, now: float) -> None:
+        """Sum again: on the edges of a new configuration, or at an earlier time."""
+        kept = self._rows
+        self._clear()
+        for key, rows in kept.items():
+            for (start, span, worker), blob in rows.items():
+                self._take(Row(key, start, span, worker, blob), now)
 
     def sum(self, key: Key, window_s: int) -> Tally:
         """Return the counts of one model version within a window; the caller must not change them."""
@@ -88,6 +97,9 @@ class Windows:
         at = (row.start, row.span, row.worker)
         old = self._rows[row.key].get(at)
         self._rows[row.key][at] = row.tally
+        if row.start > now + AHEAD_S:
+            self._ahead.add((row.key, at))
+            return
         tally = self._load(row.key, row.tally)
         for window_s in self.windows_s:
             inside = self._inside[row.key, window_s]
@@ -99,6 +111,14 @@ class Windows:
             else:
                 continue
             total.add_matching(tally)
+
+    def _arrive(self, now: float) -> None:
+        """Take in the rows whose time has come."""
+        for key, at in [(key, at) for key, at in self._ahead if at[0] <= now + AHEAD_S]:
+            self._ahead.remove((key, at))
+            blob = self._rows[key].pop(at, None)
+            if blob is not None:
+                self._take(Row(key, *at, blob), now)
 
     def _leave(self, key: Key, window_s: int, now: float) -> None:
         first, inside = first_start(now, window_s), self._inside[key, window_s]
@@ -115,10 +135,16 @@ class Windows:
             elif at[1] == MINUTE and (at[0] // HOUR + 1) * HOUR <= now - FINE_S:
                 hours[at[0] // HOUR * HOUR].append(at)
         for start, parts in hours.items():
+            coarse = (start, HOUR, "minutes")
+            if coarse in rows:
+                parts.append(coarse)
+            if any(
+                0 < len(self._inside[key, window_s].intersection(parts)) < len(parts) for window_s in self.windows_s
+            ):
+                continue  # the edge of a window is in this hour
             total = Tally()
             for at in parts:
                 total.add_matching(self._load(key, rows.pop(at)))
-            coarse = (start, HOUR, "minutes")
             rows[coarse] = total.dump()
             for window_s in self.windows_s:
                 inside = self._inside[key, window_s]

@@ -1,27 +1,30 @@
 """One worker's end of `live.db`: it overwrites its own row of the open minute, and says that it is alive.
 
-No read-modify-write: a write can be repeated and nothing is added twice; a failed one moves nothing. Used by one thread.
+No read-modify-write: a write can be repeated and nothing is added twice; a failed one moves nothing. For one thread.
 """
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import platform
 import secrets
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 
 from modelwatch.clock import SteadyClock
+from modelwatch.errors import DamagedData
 from modelwatch.store import compaction
-from modelwatch.store.live import BASE, MINUTE, FileId, Key, connect, file_id, is_damaged, set_aside
+from modelwatch.store.live import BASE, MINUTE, FileId, Key, connect, file_id, is_damaged, is_locked, set_aside
 from modelwatch.tally import Tally
 
 STALE_S = 300  # a row of a minute that ended longer ago is never written again: it may be compacted
 DEAD_S = 10.0  # a worker that has not been seen for so long is dead
 IDLE_BEAT_S = 2.0
 COMPACT_EVERY_S = 60.0
+LEAP = 2**32  # added to the sequence when the file has lost some of it: beyond what any reader has seen
 
 Gauges = Mapping[str, Mapping[str, float]]  # model -> gauge -> value of this worker
 
@@ -53,80 +56,110 @@ class LiveWriter:
         self.path, self.clock, self.timeout_s = path, clock, timeout_s
         self.host = platform.node()[:128]
         self._db: sqlite3.Connection | None = None
-        self._file: FileId | None = None
+        self._file: FileId | None = None  # that our rows are in
+        self._tried: FileId | None = None  # that was opened last
+        self._written: set[int] = (
+            set()
+        )  # the numbers of the files that our rows are in: a copy has the number of its original
         self.files_set_aside = 0
-        self._new_identity()
+        self.worker = secrets.token_hex(8)
+        self._former: list[str] = []  # earlier identities whose heartbeat is still in the file
         self._open: dict[Key, _Open] = {}
         self._carry: dict[Key, Tally] = {}  # counts of before this file, to be written as base rows
+        self._seq: int | None = None  # of our last commit to this file
+        self._rewrite = False  # the open rows may be missing in the file
         self._told: dict[Key, str] = {}
         self._beat = float("-inf")
         self._compacted = float("-inf")
 
-    def _new_identity(self) -> None:
-        self.worker = secrets.token_hex(8)
-
     def connection(self) -> sqlite3.Connection:
         """Return the connection, opened or opened again when the file at the path is another one."""
-        current = file_id(self.path)
-        if self._db is not None and current != self._file:
-            self._db.close()
-            self._db = None
+        at_path = file_id(self.path)
+        if self._db is not None and at_path != self._file:
+            self._forget_connection()
         if self._db is None:
+            self._tried = at_path
             db = connect(self.path, self.timeout_s)
-            opened = file_id(self.path)
-            if opened != self._file:  # not the file that our rows are in: what was counted so far goes with us
-                for key, mine in self._open.items():
-                    self._carry[key] = mine.counted()
-                    self._open[key] = _Open(mine.start, self._carry[key])
-                self._file = opened
-                self._told.clear()
-                self._beat = float("-inf")
+            self._tried = at_path or file_id(self.path)
+            if self._tried != self._file:
+                try:
+                    self._move(db)
+                except BaseException:
+                    db.close()
+                    raise
             self._db = db
         return self._db
+
+    def _move(self, db: sqlite3.Connection) -> None:
+        """Go on in another file. What was counted goes with us, unless the file is a copy of one that holds it."""
+        number = self._state(db, "file")
+        if number in self._written:
+            self._carry.clear()
+            self._rewrite = True
+        else:
+            for key, mine in self._open.items():
+                self._carry[key] = mine.counted()
+                self._open[key] = _Open(mine.start, self._carry[key])
+        self._written.add(number)
+        self._seq = None
+        self._file = self._tried
+        self._told.clear()
+        self._beat = float("-inf")
+
+    def _state(self, db: sqlite3.Connection, name: str) -> int:
+        found = db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
+        if found is None or type(found[0]) is not int:
+            raise DamagedData(f"live: state of {str(self.path)!r} is lost. Another file will be made.")
+        return found[0]
 
     def commit(self, tallies: Mapping[Key, Tally], gauges: Gauges, schemas: Mapping[Key, str]) -> bool:
         """Write what is new of this worker's cumulative tallies, in one transaction. Return whether anything was.
 
-        `tallies` holds those that have changed since the last call; they are not changed afterwards. `schemas` tells readers
-        the edges of all models of this process, as JSON.
+        `tallies` holds those that have changed since the last call; they are not changed afterwards. `schemas` tells
+        readers the edges of all models of this process, as JSON.
 
         Raises
         ------
-        sqlite3.Error, OSError, NewerFormat   nothing was written; the next call writes the same counts and the new ones.
+        sqlite3.Error, OSError, NewerFormat, DamagedData   nothing was written; the next call writes these counts, too.
         """
         try:
             return self._commit(tallies, gauges, schemas)
-        except sqlite3.DatabaseError as error:
-            if self._db is not None:
-                self._rollback()
-            if is_damaged(error):
-                self._forget_connection()
-                damaged = self._file or file_id(self.path)
-                if set_aside(self.path, damaged) is not None:
-                    self.files_set_aside += 1
+        except (sqlite3.Error, DamagedData) as error:
+            self._failed(error)
             raise
+
+    def _failed(self, error: BaseException) -> None:
+        self._rollback()
+        if not is_locked(error):
+            self._forget_connection()
+        if is_damaged(error):
+            self.set_aside(self._tried)
+
+    def set_aside(self, damaged: FileId | None) -> None:
+        """Rename a damaged file, unless another one lies there already; the next commit makes a new one."""
+        self._forget_connection()
+        if set_aside(self.path, damaged) is not None:
+            self.files_set_aside += 1
 
     def _commit(self, tallies: Mapping[Key, Tally], gauges: Gauges, schemas: Mapping[Key, str]) -> bool:
         db = self.connection()
         beat = self.clock.monotonic()
-        if not tallies and not self._carry and beat - self._beat < IDLE_BEAT_S:
+        if not tallies and not self._carry and not self._rewrite and beat - self._beat < IDLE_BEAT_S:
             return False
         db.execute("BEGIN IMMEDIATE")
-        now = self.clock.now()  # inside the transaction: a process suspended before it must not write a stale row after it
+        now = (
+            self.clock.now()
+        )  # inside the transaction: a process suspended before it must not write a stale row after it
         minute = int(now // MINUTE) * MINUTE
-        self._roll(minute)
-        writes = [(key, 0, BASE, tally.dump()) for key, tally in self._carry.items() if not tally.is_empty()]
-        sent: dict[Key, bytes] = {}
-        for key, tally in tallies.items():
-            mine = self._open.setdefault(key, _Open(minute, None))
-            blob = (tally if mine.base is None else tally.minus(mine.base)).dump()
-            if blob != mine.sent:
-                writes.append((key, mine.start, MINUTE, blob))
-                sent[key] = blob
+        seq = self._sequence(db)
+        self._roll(db, minute)
+        writes, sent = self._writes(tallies, minute)
         if writes:
-            (seq,) = db.execute("UPDATE state SET value = value + 1 WHERE name = 'seq' RETURNING value").fetchone()
+            seq += 1
+            db.execute("UPDATE state SET value = ? WHERE name = 'seq'", (seq,))
             db.executemany(
-                "INSERT INTO counts (model, version, start, span, worker, host, seq, tally) VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
+                "INSERT INTO counts (model, version, start, span, worker, host, seq, tally)"
+                " VALUES (?, ?, ?, ?, ?, ?, ?, ?)"
                 " ON CONFLICT DO UPDATE SET seq = excluded.seq, tally = excluded.tally",
                 [(*key, start, span, self.worker, self.host, seq, blob) for key, start, span, blob in writes],
             )
@@ -134,8 +167,10 @@ class LiveWriter:
         self._heartbeat(db, beat, gauges)
         db.execute("COMMIT")
         self._told |= told
-        self._beat = beat
+        self._beat, self._seq = beat, seq
+        self._rewrite = False
         self._carry.clear()
+        self._former.clear()
         for key, blob in sent.items():
             self._open[key].sent = blob
         for key, mine in self._open.items():
@@ -143,27 +178,71 @@ class LiveWriter:
                 self._open[key] = _Open(minute, tallies[key] if key in tallies else mine.counted())
         return bool(writes)
 
-    def _roll(self, minute: int) -> None:
-        """Leave the rows behind that must not be written any more: those of long ago, and all of them when time went back."""
-        back = any(mine.start > minute for mine in self._open.values())
-        if back:
-            self._new_identity()  # rows of ours may exist at this minute: they must not be overwritten
+    def _writes(
+        self, tallies: Mapping[Key, Tally], minute: int
+    ) -> tuple[list[tuple[Key, int, int, bytes]], dict[Key, bytes]]:
+        """Return the rows to write, as (key, start, span, tally), and the bytes of the open ones."""
+        writes = [(key, 0, BASE, tally.dump()) for key, tally in self._carry.items() if not tally.is_empty()]
+        sent: dict[Key, bytes] = {}
+        for key, tally in tallies.items():
+            mine = self._open.setdefault(key, _Open(minute, None))
+            blob = (tally if mine.base is None else tally.minus(mine.base)).dump()
+            if blob != mine.sent or self._rewrite:
+                writes.append((key, mine.start, MINUTE, blob))
+                sent[key] = blob
+        if self._rewrite:
+            writes += [
+                (k, o.start, MINUTE, o.sent) for k, o in self._open.items() if o.sent is not None and k not in tallies
+            ]
+        return writes, sent
+
+    def _sequence(self, db: sqlite3.Connection) -> int:
+        """Return the number of the last commit to the file.
+
+        When the file has lost commits, our open rows are written again, and all readers begin again.
+        """
+        seq = self._state(db, "seq")
+        if self._seq is not None and (seq < self._seq or seq // LEAP > self._seq // LEAP):
+            self._rewrite = True
+            if seq < self._seq:  # the first to see it
+                seq = (self._seq // LEAP + 1) * LEAP
+                db.execute("UPDATE state SET value = ? WHERE name IN ('seq', 'horizon')", (seq,))
+        return seq
+
+    def _roll(self, db: sqlite3.Connection, minute: int) -> None:
+        """Leave the rows behind that must not be written any more.
+
+        Those of long ago; and all of them when time went back, or compaction has taken one. What they hold stays
+        counted there. Another row of ours in its place would be taken for it, so this worker takes another name.
+        """
+        again = any(mine.start > minute for mine in self._open.values())
+        again = again or (not self._rewrite and any(self._is_gone(db, key, mine) for key, mine in self._open.items()))
+        if again:
+            self._former.append(self.worker)
+            self.worker = secrets.token_hex(8)
         for key, mine in self._open.items():
-            if back or minute - mine.start > STALE_S:
+            if again or minute - mine.start > STALE_S:
                 self._open[key] = _Open(minute, mine.counted())
+
+    def _is_gone(self, db: sqlite3.Connection, key: Key, mine: _Open) -> bool:
+        """Tell whether compaction has taken our open row: another worker's clock went ahead, or this process slept."""
+        sql = "SELECT 1 FROM counts WHERE model = ? AND version = ? AND start = ? AND span = ? AND worker = ?"
+        return mine.sent is not None and db.execute(sql, (*key, mine.start, MINUTE, self.worker)).fetchone() is None
 
     def _tell_schemas(self, db: sqlite3.Connection, schemas: Mapping[Key, str]) -> dict[Key, str]:
         new = {key: text for key, text in schemas.items() if self._told.get(key) != text}
         for key, text in new.items():
             db.execute(
-                "INSERT INTO models VALUES (?, ?, ?, 1) ON CONFLICT DO UPDATE SET schema = excluded.schema, revision = revision + 1"
+                "INSERT INTO models VALUES (?, ?, ?, 1)"
+                " ON CONFLICT DO UPDATE SET schema = excluded.schema, revision = revision + 1"
                 " WHERE schema <> excluded.schema",
                 (*key, text),
             )
         return new
 
     def _heartbeat(self, db: sqlite3.Connection, beat: float, gauges: Gauges) -> None:
-        """Say that this worker lives, and bury those that do not. The monotonic clock is one for all processes of a host."""
+        """Say that this worker lives, and bury those that do not. The monotonic clock is one for all of a host."""
+        self._sign_off(db, self._former)
         db.execute(
             "INSERT OR REPLACE INTO workers VALUES (?, ?, ?, ?, ?)",
             (self.worker, self.host, os.getpid(), beat, json.dumps(gauges)),
@@ -172,19 +251,33 @@ class LiveWriter:
         if dead:
             db.execute("UPDATE state SET value = value + ? WHERE name = 'deaths'", (dead,))
 
+    def _sign_off(self, db: sqlite3.Connection, workers: Iterable[str]) -> None:
+        db.executemany("DELETE FROM workers WHERE worker = ?", [(worker,) for worker in workers])
+
     def compact(self) -> int:
-        """Sum rows that are old into coarser ones, at most once a minute. Return how many rows were summed."""
+        """Sum rows that are old into coarser ones, at most once a minute. Return how many rows were summed.
+
+        Raises
+        ------
+        as `commit`.
+        """
         now = self.clock.monotonic()
         if self._db is None or now - self._compacted < COMPACT_EVERY_S:
             return 0
         self._compacted = now
-        return compaction.compact(self._db, self.clock.now())
+        try:
+            return compaction.compact(self._db, self.clock.now())
+        except (sqlite3.Error, DamagedData) as error:
+            self._failed(error)
+            raise
 
     def leave(self) -> None:
         """Say goodbye: a worker that leaves has not died."""
         if self._db is not None:
-            self._db.execute("DELETE FROM workers WHERE worker = ?", (self.worker,))
-            self._forget_connection()
+            try:
+                self._sign_off(self._db, [self.worker, *self._former])
+            finally:
+                self._forget_connection()
 
     def _rollback(self) -> None:
         try:
@@ -196,4 +289,5 @@ class LiveWriter:
     def _forget_connection(self) -> None:
         db, self._db = self._db, None
         if db is not None:
-            db.close()
+            with contextlib.suppress(sqlite3.Error):
+                db.close()
