@@ -9,7 +9,6 @@ import asyncio
 import gzip
 import json
 import os
-import sys
 from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
@@ -17,6 +16,7 @@ from typing import Any
 
 from modelwatch.events import CANCELLED
 from modelwatch.exposition import OPENMETRICS, TEXT
+from modelwatch.integrations.hostregistry import host_registry
 from modelwatch.names import UNMATCHED
 from modelwatch.record.monitor import Monitor
 from modelwatch.record.request import Request, current
@@ -233,25 +233,6 @@ def metrics_app(monitor: Monitor, registry: Any = None) -> App:
         await respond(send, 200, body, answer)
 
     return app
-
-
-def host_registry() -> Any:
-    """Return what the host has registered with prometheus_client; None where it does not use it.
-
-    The metrics of the Python process that prometheus_client adds by itself are left out: one worker does not speak
-    for all.
-    """
-    client = sys.modules.get("prometheus_client")
-    if client is None or not hasattr(client, "REGISTRY"):
-        return None
-    if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        from prometheus_client import CollectorRegistry
-        from prometheus_client.multiprocess import MultiProcessCollector
-
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
-        return registry
-    return client.REGISTRY
 
 
 async def respond(send: Send, status: int, body: bytes, headers: list[tuple[bytes, bytes]]) -> None:
