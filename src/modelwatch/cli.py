@@ -8,6 +8,7 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
+from modelwatch.demo.incidents import SCRIPTS
 from modelwatch.errors import ConfigError, MissingExtra, ModelwatchError
 
 if TYPE_CHECKING:
@@ -40,7 +41,7 @@ def options(
 @app.command()
 def demo(
     port: Annotated[int, typer.Option(help="Port of the service on 127.0.0.1; 0 takes a free one.")] = 8000,
-    incident: Annotated[str, typer.Option(help="What breaks: none, errors or latency.")] = "none",
+    incident: Annotated[str, typer.Option(help=f"What breaks: {', '.join(SCRIPTS)} (all of them in turn).")] = "none",
     seconds: Annotated[
         float | None, typer.Option(help="Send traffic for so long, print a summary and end.", min=0)
     ] = None,

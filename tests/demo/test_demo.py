@@ -9,16 +9,17 @@ import subprocess
 import sys
 import time
 import urllib.request
+from collections import Counter
 from pathlib import Path
 
 import pytest
 from prometheus_client.parser import text_string_to_metric_families
 
-from modelwatch.demo.incidents import INCIDENTS
+from modelwatch.demo.incidents import FAULTS, NOTHING, SCRIPTS
 from modelwatch.demo.model import language_of, predict
 from modelwatch.demo.run import Summary
 from modelwatch.demo.run import free_port as demo_port
-from modelwatch.demo.traffic import DAY_S, RATE, Sent, rate_at, read_texts
+from modelwatch.demo.traffic import DAY_S, RATE, Sent, rate_at, read_other_texts, read_texts
 from modelwatch.errors import ModelwatchError
 from support import free_port, require
 
@@ -33,7 +34,7 @@ def run(*arguments: str | Path, timeout: float = 60) -> subprocess.CompletedProc
 def get(url: str) -> str:
     """Read a page."""
     with urllib.request.urlopen(url, timeout=10) as answer:
-        return answer.read().decode()
+        return str(answer.read(), "utf-8")
 
 
 @pytest.fixture(scope="module")
@@ -129,7 +130,10 @@ def test_taken_port_is_one_clear_line(tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("arguments", "words"),
     [
-        (["--incident", "flood"], "expected one of none, errors, latency"),
+        (
+            ["--incident", "flood"],
+            "expected one of none, errors, latency, drift, accuracy, outage, slow-burn, traffic-stop, tour",
+        ),
         (["--texts", "missing.csv"], "cannot be read"),
         (["--port", "70000"], "0 to 65535"),
     ],
@@ -167,13 +171,33 @@ def test_traffic_has_a_daily_rhythm() -> None:
 
 def test_incidents_begin_end_and_come_again() -> None:
     """An incident is on for its length in every period, and says so."""
-    incident = INCIDENTS["errors"]
-    assert not incident.is_on(incident.first_s - 1)
-    assert incident.is_on(incident.first_s)
-    assert not incident.is_on(incident.first_s + incident.lasts_s)
-    assert incident.is_on(incident.first_s + incident.every_s)
-    assert "is on" in (incident.note(incident.first_s) or "")
-    assert INCIDENTS["none"].note(0) is None
+    script = SCRIPTS["errors"]
+    assert script.at(script.first_s - 1) is NOTHING
+    assert script.at(script.first_s).name == "errors"
+    assert script.at(script.first_s + script.lasts_s) is NOTHING
+    assert script.at(script.first_s + script.every_s).name == "errors"
+    assert "is on" in (script.note(script.first_s) or "")
+    assert "No incident now" in (script.note(0) or "")
+    assert SCRIPTS["none"].note(0) is None
+
+
+def test_tour_runs_through_every_incident() -> None:
+    """The tour has every fault once, in turn, with a rest between them; the outage takes the service down and up again."""
+    tour = SCRIPTS["tour"]
+    seen = [tour.at(second) for second in range(int(tour.first_s + len(FAULTS) * tour.every_s))]
+    assert [one.name for one in dict.fromkeys(seen) if one is not NOTHING] == [fault.name for fault in FAULTS]
+    begin = tour.first_s + [fault.name for fault in FAULTS].index("outage") * tour.every_s
+    assert not tour.is_down(begin)
+    assert tour.is_down(begin + tour.lasts_s / 2)
+    assert not tour.is_down(begin + tour.lasts_s)
+
+
+def test_incident_traffic_has_its_own_texts() -> None:
+    """The drift and accuracy incidents have reviews of their own kinds, with true labels."""
+    for fault in FAULTS:
+        texts = read_other_texts(fault.kinds)
+        assert bool(texts) == bool(fault.share)
+        assert {text.label for text in texts} <= {"negative", "neutral", "positive"}
 
 
 def test_model_answers_in_its_classes_with_a_confidence() -> None:
@@ -193,7 +217,7 @@ def test_model_answers_in_its_classes_with_a_confidence() -> None:
 
 def test_summary_says_when_counts_differ() -> None:
     """A summary of differing counts says NOT, and is not exact."""
-    sent = Sent(sent=10)
+    sent = Sent(sent=10, answers=Counter({"200": 10}))
     assert not Summary(sent, 9, 1.0).is_exact
     assert "NOT what was sent" in Summary(sent, 9, 1.0).lines()[-1]
     assert "no answer" in Summary(sent, None, 1.0).lines()[-1]

@@ -1,7 +1,4 @@
-"""Runs the demo.
-
-The service under uvicorn with two workers, traffic that knows what it sent, and a summary that compares the two.
-"""
+"""Runs the demo: the service with two workers, traffic that knows what it sent, and a summary that compares the two."""
 
 from __future__ import annotations
 
@@ -18,14 +15,15 @@ from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelwatch.demo.incidents import INCIDENTS
-from modelwatch.demo.traffic import Sent, Text, Traffic, read_texts
+from modelwatch.demo.incidents import SCRIPTS, Script
+from modelwatch.demo.traffic import RATE, Sent, Traffic, read_texts
 from modelwatch.errors import MissingExtra, ModelwatchError
 
 HOST = "127.0.0.1"
 WORKERS = 2
 START_WAIT_S = 30.0
 SETTLE_S = 2.5  # after the last answer every count has been committed
+KILL_LOSS_S = 1.5  # of a worker's traffic, that a kill may take along: what it had not committed
 FOREVER_S = 10 * 365 * 86_400.0
 
 
@@ -36,11 +34,18 @@ class Summary:
     sent: Sent
     counted: int | None
     seconds: float
+    kills: int = 0
 
     @property
     def is_exact(self) -> bool:
-        """Whether the service counted every request that it was sent, once."""
-        return self.counted == self.sent.sent
+        """Whether the service counted every request that reached it, once.
+
+        With killed workers: but what they had not committed; and a request without an answer may have reached it.
+        """
+        if self.counted is None:
+            return False
+        answered = sum(n for status, n in self.sent.answers.items() if status.isdigit())
+        return answered - self.kills * KILL_LOSS_S * RATE <= self.counted <= self.sent.sent
 
     def lines(self) -> list[str]:
         """Return the summary for people."""
@@ -49,15 +54,92 @@ class Summary:
         ordered = sorted(sent.seconds)
         p95 = f"{ordered[int(0.95 * (len(ordered) - 1))] * 1000:.0f} ms" if ordered else "unknown"
         right = f"{100 * sent.right / sent.judged:.1f} %" if sent.judged else "unknown"
-        counted = "no answer" if self.counted is None else f"{self.counted:,}"
         rate = sent.sent / max(self.seconds, 1e-9)
-        verdict = "exactly what was sent" if self.is_exact else "NOT what was sent"
+        counted = "no answer" if self.counted is None else f"{self.counted:,}"
+        if self.counted == sent.sent:
+            verdict = "exactly what was sent"
+        elif self.is_exact:
+            verdict = f"the rest did not reach it, or was not committed when a worker was killed ({self.kills} kills)"
+        else:
+            verdict = "NOT what was sent"
         return [
             f"sent       {sent.sent:,} requests in {self.seconds:.0f} s ({rate:.1f} a second)",
             f"answers    {answers}; 95 % within {p95} (as the client saw it, the last 20,000)",
             f"right      {right} of the answered reviews have their true label",
             f"counted    {counted} by /metrics on /predict: {verdict}",
         ]
+
+
+class Service:
+    """The sentiment service under uvicorn, in a process group of its own."""
+
+    def __init__(self, folder: Path, port: int, incident: str, started: float) -> None:
+        self.port = port
+        self.kills = 0
+        self._environment = os.environ | {
+            "MODELWATCH_LIVE": str(folder / "live.db"),
+            "MODELWATCH_DEMO_INCIDENT": incident,
+            "MODELWATCH_DEMO_STARTED": str(started),
+        }
+        self._process: subprocess.Popen[bytes] | None = None
+
+    def start(self) -> None:
+        """Start it, and wait until it answers.
+
+        Raises
+        ------
+        ModelwatchError   it ended, or did not answer in time.
+        """
+        command = [
+            sys.executable, "-m", "uvicorn", "modelwatch.demo.service:create_app", "--factory", "--host", HOST,
+            "--port", str(self.port), "--workers", str(WORKERS), "--log-level", "warning",
+        ]  # fmt: skip
+        # a session of its own: Ctrl-C reaches the demo, which ends the service after the last answer
+        self._process = subprocess.Popen(command, env=self._environment, start_new_session=True)
+        import httpx
+
+        deadline = time.monotonic() + START_WAIT_S
+        while time.monotonic() < deadline:
+            if self.has_ended():
+                raise ModelwatchError(f"demo: the service ended with status {self.status()}. Its log is above.")
+            with contextlib.suppress(httpx.HTTPError):
+                answer = httpx.get(f"http://{HOST}:{self.port}/healthz", timeout=2, trust_env=False)
+                if answer.status_code == httpx.codes.OK:
+                    return
+            time.sleep(0.1)
+        raise ModelwatchError(
+            f"demo: the service did not answer within {START_WAIT_S:.0f} s; expected /healthz. "
+            "Is the machine very busy? Try again."
+        )
+
+    def status(self) -> int | None:
+        """Return the exit status, None while it runs."""
+        return None if self._process is None else self._process.poll()
+
+    def has_ended(self) -> bool:
+        """Tell whether it ended by itself."""
+        return self._process is not None and self._process.poll() is not None
+
+    def kill_worker(self) -> None:
+        """Kill one of its worker processes, as the out-of-memory killer does."""
+        if self._process is None:
+            return
+        children = Path(f"/proc/{self._process.pid}/task/{self._process.pid}/children")
+        with contextlib.suppress(OSError, IndexError, ValueError):
+            os.kill(int(children.read_text().split()[-1]), signal.SIGKILL)
+            self.kills += 1
+
+    def stop(self) -> None:
+        """End it, and wait for its end."""
+        process, self._process = self._process, None
+        if process is None:
+            return
+        process.send_signal(signal.SIGTERM)
+        try:
+            process.wait(10)
+        except subprocess.TimeoutExpired:
+            os.killpg(process.pid, signal.SIGKILL)
+            process.wait()
 
 
 def run_demo(
@@ -74,7 +156,7 @@ def run_demo(
     Parameters
     ----------
     port : of the service, on loopback; 0 takes a free one.
-    incident : a name of `incidents.INCIDENTS`.
+    incident : a name of `incidents.SCRIPTS`.
     seconds : how long traffic is sent; None: until Ctrl-C.
     texts : CSV with text, label, category; None: the reviews of the demo.
     data : folder of its live.db; None: a temporary one.
@@ -85,30 +167,32 @@ def run_demo(
     """
     check_extras()
     reviews = read_texts(texts)
-    if incident not in INCIDENTS:
-        raise ModelwatchError(
-            f"--incident: incident is {incident!r}; expected one of {', '.join(INCIDENTS)}. Choose one of them."
-        )
-    port = free_port(port)
-    with _folder(data) as folder, _service(folder, port, incident) as service:
-        url = f"http://{HOST}:{port}"
-        _wait_until_up(service, port)
-        note = INCIDENTS[incident].note(0.0)
-        say(f"page       {url}/")
-        say(f"metrics    {url}/metrics")
-        say(f"status     modelwatch status --live {folder / 'live.db'}")
-        if note:
-            say(f"incident   {note}")
-        say("Ctrl-C ends it." if seconds is None else f"Runs for {seconds:g} s.")
-        begin = time.monotonic()
-        sent = asyncio.run(_drive(url, reviews, seconds, service))
-        took = time.monotonic() - begin
-        if service.poll() is not None:
-            raise ModelwatchError(
-                f"demo: the service ended with status {service.returncode}; expected it to run. Its log is above."
-            )
-        time.sleep(SETTLE_S)
-        return Summary(sent, counted_requests(url), took)
+    script = SCRIPTS.get(incident)
+    if script is None:
+        known = ", ".join(SCRIPTS)
+        raise ModelwatchError(f"--incident: incident is {incident!r}; expected one of {known}. Choose one of them.")
+    port, started = free_port(port), time.time()
+    with _folder(data) as folder:
+        service = Service(folder, port, incident, started)
+        try:
+            service.start()
+            url = f"http://{HOST}:{port}"
+            say(f"page       {url}/")
+            say(f"metrics    {url}/metrics")
+            say(f"status     modelwatch status --live {folder / 'live.db'}")
+            note = script.note(0.0)
+            if note:
+                say(f"incident   {note}")
+            say("Ctrl-C ends it." if seconds is None else f"Runs for {seconds:g} s.")
+            begin = time.monotonic()
+            sent = asyncio.run(_drive(Traffic(url, reviews, script, started), seconds, service, script, started))
+            took = time.monotonic() - begin
+            if service.has_ended():
+                raise ModelwatchError(f"demo: the service ended with status {service.status()}. Its log is above.")
+            time.sleep(SETTLE_S)
+            return Summary(sent, counted_requests(url), took, service.kills)
+        finally:
+            service.stop()
 
 
 def check_extras() -> None:
@@ -151,70 +235,42 @@ def _folder(data: Path | None) -> Iterator[Path]:
         data.mkdir(parents=True, exist_ok=True)
     except OSError as error:
         raise ModelwatchError(
-            f"--data: {str(data)!r} cannot be made ({error.strerror}). Give a folder that can be written."
+            f"--data: {str(data)!r} cannot be made ({error.strerror}); expected a folder. Give one that can be written."
         ) from None
     yield data
 
 
-@contextlib.contextmanager
-def _service(folder: Path, port: int, incident: str) -> Iterator[subprocess.Popen[bytes]]:
-    environment = os.environ | {
-        "MODELWATCH_LIVE": str(folder / "live.db"),
-        "MODELWATCH_DEMO_INCIDENT": incident,
-        "MODELWATCH_DEMO_STARTED": str(time.time()),
-    }
-    command = [
-        sys.executable, "-m", "uvicorn", "modelwatch.demo.service:create_app", "--factory", "--host", HOST,
-        "--port", str(port), "--workers", str(WORKERS), "--log-level", "warning",
-    ]  # fmt: skip
-    # a process group of its own: Ctrl-C reaches the demo, which ends the service after the last answer
-    service = subprocess.Popen(command, env=environment, start_new_session=True)
-    try:
-        yield service
-    finally:
-        service.send_signal(signal.SIGTERM)
-        try:
-            service.wait(10)
-        except subprocess.TimeoutExpired:
-            os.killpg(service.pid, signal.SIGKILL)
-            service.wait()
-
-
-def _wait_until_up(service: subprocess.Popen[bytes], port: int) -> None:
-    import httpx
-
-    deadline = time.monotonic() + START_WAIT_S
-    while time.monotonic() < deadline:
-        if service.poll() is not None:
-            raise ModelwatchError(
-                f"demo: the service ended with status {service.returncode} before it answered. Its log is above."
-            )
-        with contextlib.suppress(httpx.HTTPError):
-            if httpx.get(f"http://{HOST}:{port}/healthz", timeout=2, trust_env=False).status_code == httpx.codes.OK:
-                return
-        time.sleep(0.1)
-    raise ModelwatchError(
-        f"demo: the service did not answer within {START_WAIT_S:.0f} s; expected /healthz. "
-        "Is the machine very busy? Try again."
-    )
-
-
-async def _drive(url: str, reviews: list[Text], seconds: float | None, service: subprocess.Popen[bytes]) -> Sent:
+async def _drive(traffic: Traffic, seconds: float | None, service: Service, script: Script, started: float) -> Sent:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
-
-    async def watch_service() -> None:
-        while service.poll() is None:  # noqa: ASYNC110 - a process has no event to wait for
-            await asyncio.sleep(0.5)
-        stop.set()
-
-    watcher = asyncio.create_task(watch_service())
+    keeper = asyncio.create_task(_keep(service, script, started, stop))
     try:
-        return await Traffic(url, reviews).run(FOREVER_S if seconds is None else seconds, stop)
+        return await traffic.run(FOREVER_S if seconds is None else seconds, stop)
     finally:
-        watcher.cancel()
+        keeper.cancel()
+        with contextlib.suppress(asyncio.CancelledError):
+            await keeper
+        if script.is_down(time.time() - started):
+            await asyncio.to_thread(service.start)  # it is asked for its counts
+
+
+async def _keep(service: Service, script: Script, started: float, stop: asyncio.Event) -> None:
+    """Break the service as the script says, and end the demo when it ends by itself."""
+    struck, down = False, False
+    while not stop.is_set():
+        elapsed = time.time() - started
+        incident = script.at(elapsed)
+        if incident.kills_worker and not struck:
+            service.kill_worker()
+        struck = incident.kills_worker
+        if script.is_down(elapsed) != down:
+            down = not down
+            await asyncio.to_thread(service.stop if down else service.start)
+        if service.has_ended():
+            stop.set()
+        await asyncio.sleep(0.5)
 
 
 def counted_requests(url: str) -> int | None:
@@ -226,9 +282,6 @@ def counted_requests(url: str) -> int | None:
         page = httpx.get(f"{url}/metrics", timeout=10, trust_env=False).text
     except httpx.HTTPError:
         return None
-    total = 0.0
-    for family in text_string_to_metric_families(page):
-        total += sum(
-            s.value for s in family.samples if s.name == "ml_requests_total" and s.labels.get("endpoint") == "/predict"
-        )
-    return int(total)
+    samples = [sample for family in text_string_to_metric_families(page) for sample in family.samples]
+    mine = [s.value for s in samples if s.name == "ml_requests_total" and s.labels.get("endpoint") == "/predict"]
+    return int(sum(mine))

@@ -16,7 +16,7 @@ from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, Field
 
 from modelwatch import Monitor, current_request, load_config
-from modelwatch.demo.incidents import INCIDENTS
+from modelwatch.demo.incidents import SCRIPTS
 from modelwatch.demo.model import predict
 from modelwatch.integrations.fastapi import instrument
 from modelwatch.server.web import pages_app
@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CONFIG = "MODELWATCH_DEMO_CONFIG"
 INCIDENT, STARTED = "MODELWATCH_DEMO_INCIDENT", "MODELWATCH_DEMO_STARTED"
-PAGES = ("/", "/api", "/fragments", "/static")
+PAGES = ("/", "/api", "/fragments", "/static", "/docs", "/redoc", "/openapi.json")
 MODEL = "sentiment_classifier"
 
 
@@ -49,7 +49,7 @@ class Sentiment(BaseModel):
 def create_app() -> FastAPI:
     """Return the app; its settings come from the environment, since uvicorn makes it anew in every worker."""
     config_path = Path(os.environ.get(CONFIG, Path(__file__).with_name("modelwatch.yaml")))
-    incident = INCIDENTS[os.environ.get(INCIDENT, "none")]
+    script = SCRIPTS[os.environ.get(INCIDENT, "none")]
     started = float(os.environ.get(STARTED, time.time()))
     chance = random.Random()
 
@@ -62,17 +62,17 @@ def create_app() -> FastAPI:
     def predict_sentiment(review: Review) -> Sentiment:
         request = current_request()
         request.segment = review.category
-        if incident.is_on(time.time() - started):
-            if chance.random() < incident.error_ratio:
-                raise HTTPException(503, "the lexicon service does not answer")
-            if incident.delay_s:
-                time.sleep(chance.lognormvariate(0, 0.7) * incident.delay_s)
+        incident = script.at(time.time() - started)
+        if chance.random() < incident.error_ratio:
+            raise HTTPException(503, "the lexicon service does not answer")
+        if incident.delay_s:
+            time.sleep(chance.lognormvariate(0, 0.7) * incident.delay_s)
         answer = predict(review.text)
         request.predicted(answer.label, confidence=answer.confidence, features=answer.features)
         return Sentiment(request_id=request.id, label=answer.label, confidence=round(answer.confidence, 4))
 
     def notes() -> Iterator[str]:
-        note = incident.note(time.time() - started)
+        note = script.note(time.time() - started)
         if note:
             yield note
 

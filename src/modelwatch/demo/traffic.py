@@ -12,7 +12,7 @@ import math
 import random
 import time
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass, field
 from importlib.resources import files
 from pathlib import Path
@@ -20,6 +20,7 @@ from typing import NamedTuple
 
 import httpx
 
+from modelwatch.demo.incidents import Script
 from modelwatch.errors import ModelwatchError
 
 RATE = 50.0  # requests a second, on average
@@ -35,6 +36,13 @@ class Text(NamedTuple):
     text: str
     label: str
     category: str
+
+
+def read_other_texts(kinds: Collection[str]) -> list[Text]:
+    """Return the demo's reviews of some kinds: language, long, sarcasm."""
+    content = (files("modelwatch.demo") / "reviews_other.csv").read_text("utf-8")
+    rows = csv.DictReader(io.StringIO(content, newline=""))
+    return [Text(row["text"], row["label"], row["category"]) for row in rows if row["kind"] in kinds]
 
 
 def read_texts(path: Path | None = None) -> list[Text]:
@@ -82,8 +90,12 @@ def rate_at(elapsed_s: float) -> float:
 class Traffic:
     """Sends reviews to a service until it is told to stop."""
 
-    def __init__(self, url: str, texts: Sequence[Text], seed: int = 1) -> None:
+    def __init__(self, url: str, texts: Sequence[Text], script: Script, started: float, seed: int = 1) -> None:
         self.url, self.texts = url, texts
+        self.script, self.started = script, started  # Unix time of the start of the demo
+        self._others = {
+            incident.name: read_other_texts(incident.kinds) for incident in script.incidents if incident.share
+        }
         self.counts = Sent()
         self._chance = random.Random(seed)
         self._tasks: set[asyncio.Task[None]] = set()
@@ -101,7 +113,11 @@ class Traffic:
                     await asyncio.sleep(wait)
                 if len(self._tasks) >= MOST_IN_FLIGHT:  # the service is slower than its users: they wait, too
                     await asyncio.wait(self._tasks, return_when=asyncio.FIRST_COMPLETED)
-                task = asyncio.create_task(self._send(client, self._chance.choice(self.texts)))
+                incident = self.script.at(time.time() - self.started)
+                if incident.silent:
+                    continue
+                texts = self._others[incident.name] if self._chance.random() < incident.share else self.texts
+                task = asyncio.create_task(self._send(client, self._chance.choice(texts)))
                 self._tasks.add(task)
                 task.add_done_callback(self._tasks.discard)
             await asyncio.gather(*self._tasks)
