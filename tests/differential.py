@@ -6,13 +6,8 @@ Counts are replayed as scrapes every 15 seconds with timestamps in the past, whi
 from __future__ import annotations
 
 import contextlib
-import json
 import random
-import socket
 import subprocess
-import time
-import urllib.parse
-import urllib.request
 from collections import defaultdict
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
@@ -28,6 +23,7 @@ from modelwatch.signals import Counts, Objectives, Reading, Signal
 from modelwatch.store.live import MINUTE, Key, Row
 from modelwatch.store.reader import Changes
 from modelwatch.store.windows import Windows
+from modelwatch.testing import Prometheus, running_prometheus
 
 STEP_S = 15
 START = 1_700_000_040  # on a minute: windows of whole minutes and ranges of scrapes then cover the same time
@@ -127,56 +123,16 @@ class Replay:
         return found
 
 
-class Prometheus:
-    """A real server over imported blocks."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def range(self, expression: str, start: int, end: int) -> dict[tuple[tuple[str, str], ...], dict[int, float]]:
-        """Evaluate an expression every minute: {labels: {time: value}}."""
-        arguments = urllib.parse.urlencode({"query": expression, "start": start, "end": end, "step": MINUTE})
-        with urllib.request.urlopen(f"{self.url}/api/v1/query_range?{arguments}", timeout=30) as answer:  # noqa: S310
-            result = json.load(answer)["data"]["result"]
-        return {
-            tuple(sorted(series["metric"].items())): {int(at): float(value) for at, value in series["values"]}
-            for series in result
-        }
-
-
 @contextlib.contextmanager
-def prometheus_of(replay: Replay, folder: Path, prometheus: str, promtool: str) -> Iterator[Prometheus]:
+def prometheus_of(replay: Replay, folder: Path, promtool: str) -> Iterator[Prometheus]:
     """Import a replay and serve it."""
-    text, data, config = folder / "replay.om", folder / "data", folder / "prometheus.yml"
+    text = folder / "replay.om"
     text.write_text("".join(replay.openmetrics()))
-    data.mkdir()
-    config.write_text("global: {}\n")
-    subprocess.run(
-        [promtool, "tsdb", "create-blocks-from", "openmetrics", "-q", text, data], check=True, capture_output=True
-    )
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        prometheus, f"--config.file={config}", f"--storage.tsdb.path={data}", "--storage.tsdb.retention.time=50y",
-        f"--web.listen-address=127.0.0.1:{port}", "--log.level=error",
-    ]  # fmt: skip
-    server = subprocess.Popen(command)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        deadline = time.monotonic() + 20
-        while True:
-            try:
-                with urllib.request.urlopen(f"{url}/-/ready", timeout=2):  # noqa: S310
-                    break
-            except OSError:
-                if time.monotonic() > deadline or server.poll() is not None:
-                    raise
-                time.sleep(0.1)
-        yield Prometheus(url)
-    finally:
-        server.terminate()
-        server.wait(10)
+    (folder / "data").mkdir()
+    command = [promtool, "tsdb", "create-blocks-from", "openmetrics", "-q", str(text), str(folder / "data")]
+    subprocess.run(command, check=True, capture_output=True)
+    with running_prometheus(folder) as server:
+        yield server
 
 
 def differences(
@@ -196,10 +152,10 @@ def differences(
     expression = signal.promql("", window, objectives)
     assert expression is not None
     first, last = START + window_s, START + replay.seconds
-    theirs = _by_labels(server.range(expression, first, last), signal)
+    theirs = _by_labels(server.query_range(expression, first, last, MINUTE), signal)
     samples = {
         at: n
-        for values in server.range(signal.samples_promql("", window), first, last).values()
+        for values in server.query_range(signal.samples_promql("", window), first, last, MINUTE).values()
         for at, n in values.items()
     }
     found = []
@@ -234,8 +190,8 @@ def differences(
 
 
 def _by_labels(
-    series: Mapping[tuple[tuple[str, str], ...], Mapping[int, float]], signal: Signal
-) -> dict[tuple[str, ...], Mapping[int, float]]:
+    series: Mapping[tuple[tuple[str, str], ...], Mapping[float, float]], signal: Signal
+) -> dict[tuple[str, ...], Mapping[float, float]]:
     found = {}
     for labels, values in series.items():
         named = dict(labels)

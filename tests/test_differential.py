@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from differential import Prometheus, Replay, differences, prometheus_of
+from differential import Replay, differences, prometheus_of
 from modelwatch.schema import ModelSchema, latency_edges
 from modelwatch.signals import SIGNALS, Objectives
+from modelwatch.testing import Prometheus
 from support import require
 
 OBJECTIVES = Objectives(latency_threshold_s=0.2, latency_objective=0.95, error_objective=0.99)
@@ -40,7 +41,9 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Replay,
     schema = ModelSchema(latency=latency_edges([0.2]), classes=("negative", "neutral", "positive"))
     folder: Path = tmp_path_factory.mktemp("differential")
     replay = Replay(schema, _events, LENGTH_S, ("1", "1", "2"), {26 * 60 + 15: 0, 80 * 60: 1}, seed=7)
-    with prometheus_of(replay, folder, require("prometheus"), require("promtool")) as server:
+    require("prometheus")
+    promtool = require("promtool")
+    with prometheus_of(replay, folder, promtool) as server:
         yield replay, server
 
 
