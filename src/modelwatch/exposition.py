@@ -89,7 +89,7 @@ class _Block:
 
     def values(self, *, openmetrics: bool) -> list[Any]:
         table = self.table
-        if table is None:
+        if table is None or not self.made:
             return []
         counts = table.counts[: self.made]
         if self.metric.kind != "histogram":

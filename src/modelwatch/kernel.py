@@ -34,13 +34,13 @@ LONGEST_SECONDS = 1e8  # a longer request is a fault of the caller's clock; sums
 _ABSENT = object()
 
 
-def numbers(values: Column) -> Numbers:
+def numbers(values: Column, caught: type[BaseException] = BaseException) -> Numbers:
     """Return (doubles, their positions or None for all, how many were missing, how many were no number)."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return values.astype(np.float64), None, 0, 0
     try:
         return np.frombuffer(array("d", values)).copy(), None, 0, 0
-    except BaseException:  # noqa: BLE001 - a value's own __float__ may raise anything
+    except caught:  # a value's own __float__ may raise anything
         good, at, missing = array("d"), [], 0
     for i, value in enumerate(values):
         if is_missing(value):
@@ -49,7 +49,7 @@ def numbers(values: Column) -> Numbers:
         try:
             good.append(value)  # the same conversion as array("d", values), one at a time
             at.append(i)
-        except BaseException:  # noqa: BLE001, S112
+        except caught:
             continue
     return np.frombuffer(good).copy(), np.array(at, np.intp), missing, len(values) - missing - len(good)
 
@@ -77,6 +77,8 @@ class Kernel:
 
     def __init__(self, schema: ModelSchema) -> None:
         self.schema = schema
+        # What a value's own code may raise, to be refused. In the main thread an exit is that of a signal handler.
+        self.caught: type[BaseException] = BaseException
         self.tally: Tally = schema.empty()
         tables = self.tally.tables
         self._requests, self._failed = tables[names.REQUESTS.name], tables[names.FAILED.name]
@@ -142,7 +144,7 @@ class Kernel:
         self._fold_answers(get("segment", absent), get("prediction", absent), get("confidence", absent))
         if features:
             self._refuse("feature", "unknown", n * sum(name not in self._known for name in features))
-            self._observe_features([numbers(features.get(name, absent)) for name in self.numeric])
+            self._observe_features([numbers(features.get(name, absent), self.caught) for name in self.numeric])
             for name in self.categories:
                 self._observe_categories(name, features.get(name, absent))
 
@@ -182,7 +184,7 @@ class Kernel:
                 self._refuse(where, kind, n)
 
     def _encode(self, where: str, metric: names.Metric, codes: LabelCodes, values: Column) -> npt.NDArray[np.intp]:
-        encoded = codes.encode(values)
+        encoded = codes.encode(values, self.caught)
         self._settle(where, metric, metric.labels[0], codes)
         return encoded
 
@@ -202,7 +204,7 @@ class Kernel:
         present = _present(codes)
         for code, n in present:
             self._requests.count((self.endpoints.names[code],), n)
-        seconds, at, _, wrong = numbers(durations)
+        seconds, at, _, wrong = numbers(durations, self.caught)
         self._refuse("duration", "type", wrong)
         cancelled = self._fold_errors(codes, errors)
         if at is not None:
@@ -273,7 +275,7 @@ class Kernel:
 
         The sum takes them within [low, high], so it never falls below 0 for shares.
         """
-        values, _, _, wrong = numbers(column)
+        values, _, _, wrong = numbers(column, self.caught)
         self._refuse(where, "type", wrong)
         if not len(values):
             return values
@@ -307,12 +309,12 @@ class Kernel:
         try:
             records = b"".join([pack(*pick(row)) for row in good])
             columns = [(column, None, 0, 0) for column in np.frombuffer(records).reshape(len(good), -1).T.copy()]
-        except BaseException:  # noqa: BLE001  # a feature is absent or no number: column by column
+        except self.caught:  # a feature is absent or no number: column by column
             columns, given = [], 0
             for name in self.numeric:
                 values, present = _column(good, name)
                 given += present
-                columns.append(numbers(values))
+                columns.append(numbers(values, self.caught))
         self._observe_features(columns)
         for name in self.categories:
             values, present = _column(good, name)
@@ -342,7 +344,7 @@ class Kernel:
 
     def _observe_categories(self, name: str, values: Column) -> None:
         codes = self.categories[name]
-        encoded = codes.encode(values)
+        encoded = codes.encode(values, self.caught)
         overflow, refused = codes.drain()
         if overflow:
             self._overflows.count((names.FEATURE_CATEGORY.name, "category"), overflow)

@@ -101,13 +101,15 @@ class LabelCodes:
             same[value] = code
         return code
 
-    def encode(self, values: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.intp]:
-        """Return the codes of a column."""
+    def encode(
+        self, values: Sequence[Any] | npt.NDArray[Any], caught: type[BaseException] = BaseException
+    ) -> npt.NDArray[np.intp]:
+        """Return the codes of a column; `caught` is what a value's own code may raise."""
         if isinstance(values, np.ndarray):
             values = values.tolist()
         try:
             codes = np.fromiter(map(self._code.get, values, repeat(-1)), np.intp, len(values))
-        except BaseException:  # noqa: BLE001  # unhashable, or a raising __hash__ or __eq__
+        except caught:  # unhashable, or a raising __hash__ or __eq__
             codes = np.fromiter(
                 (-1 if type(v) is not str else self._code.get(v, -1) for v in values), np.intp, len(values)
             )

@@ -115,6 +115,12 @@ class Table:
         new.counts, new.sums = self.counts.copy(), self.sums.copy()
         return new
 
+    def restore(self, earlier: Table) -> None:
+        """Set the counts to those of an earlier copy of this table; rows that came since stay, at 0."""
+        used = len(earlier.counts)
+        self.counts[:used], self.counts[used:] = earlier.counts, 0
+        self.sums[:used], self.sums[used:] = earlier.sums, 0
+
     def clear(self) -> None:
         """Set every count to 0; the rows stay."""
         self.counts[:] = 0

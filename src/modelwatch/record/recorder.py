@@ -42,9 +42,11 @@ class Recorder:
         self.renew()
 
     def renew(self) -> None:
-        """Begin with an own lock and no holder: at the start, and in the child after a fork."""
-        self.lock = threading.Lock()
-        self.owner: int | None = None
+        """Begin with an own lock and no owner: at the start, and in the child after a fork."""
+        # A __del__ or a signal handler of the thread that holds the lock gets it, too, and must leave when there is an
+        # owner. Before the owner is set nothing has begun.
+        self.lock = threading.RLock()
+        self.owner: int | None = None  # the thread that is at work on the counts
         self.stuck = False
 
     def reset(self) -> None:
@@ -63,12 +65,23 @@ class Recorder:
     @contextmanager
     def held(self, timeout: float = LOCK_S) -> Iterator[bool]:
         """Hold the lock, unless it cannot be had in time; tells whether it is held."""
-        got = self.lock.acquire(timeout=timeout)
+        me = threading.get_ident()
+        if self.owner == me or not self.lock.acquire(timeout=timeout):
+            yield False
+            return
         try:
-            yield got
+            self._own()
+            yield True
         finally:
-            if got:
-                self.lock.release()
+            self.owner = None
+            self.lock.release()
+
+    def _own(self) -> bool:
+        """Say that this thread is at work. Return whether it is the main thread, which runs signal handlers."""
+        self.owner = threading.get_ident()
+        main = threading.current_thread() is threading.main_thread()
+        self.kernel.caught = Exception if main else BaseException
+        return main
 
     def timer(self, endpoint: str) -> deque[float]:
         """Return the deque of a watched endpoint, whose series exist from now on."""
@@ -122,25 +135,41 @@ class Recorder:
 
     def _fold_chunk(self) -> None:
         """Fold up to one chunk; the lock is held."""
-        self.owner = threading.get_ident()
+        taken: list[tuple[deque[Any], list[Any]]] = []
+        before = None
         try:
+            if self._own():
+                before = self.kernel.tally.copy()
             self.folds += 1
             for endpoint, seconds in self.timers:
                 if seconds:
-                    self.kernel.fold_durations(endpoint, _take(seconds, SECONDS_CHUNK))
-            events = _take(self.pending, self.chunk)
+                    self.kernel.fold_durations(endpoint, _take(seconds, SECONDS_CHUNK, taken))
+            events = _take(self.pending, self.chunk, taken)
             if events:
                 self.kernel.fold(events)
         except Exception as error:  # noqa: BLE001 - rule 1: nothing reaches the host
             self.faults.add("fold", error)
         except BaseException as error:
-            self.faults.add("fold", error, ours=False)
-            if (
-                threading.current_thread() is threading.main_thread()
-            ):  # the host's own: Ctrl-C, or an exit in a signal handler
+            if threading.current_thread() is threading.main_thread():
+                # the host's own: Ctrl-C, or an exit in a signal handler, which only the main thread runs
+                if before is not None:
+                    self._undo(before, taken)
                 raise
+            self.faults.add("fold", error, ours=False)
         finally:
             self.owner = None
+
+    def _undo(self, before: Tally, taken: list[tuple[deque[Any], list[Any]]]) -> None:
+        """Put a half-folded chunk back, undisturbed by another signal."""
+        for _ in range(3):
+            try:
+                for name, table in self.kernel.tally.tables.items():
+                    table.restore(before.tables[name])
+                break
+            except BaseException:  # noqa: BLE001, S112 - the first one goes on
+                continue
+        for waiting, found in taken:
+            waiting.extendleft(reversed(found))
 
     def backlog(self) -> int:
         """Return the number of events that wait."""
@@ -157,6 +186,8 @@ class Recorder:
         polite : pause after each chunk, so that requests get the interpreter lock; unless half the limit waits.
         """
         for _ in range(self._chunks_waiting()):
+            if self.owner == threading.get_ident():
+                return False
             if not self.lock.acquire(timeout=max(0.0, min(deadline - time.monotonic(), 1e6))):
                 return False
             try:
@@ -172,7 +203,7 @@ class Recorder:
 
     def fold_columns(self, columns: Mapping[str, Column], features: Mapping[str, Column], n: int) -> bool:
         """Count `n` rows of a batch in the caller. Return False when the counting is blocked: they are given up."""
-        with self.held(0 if self.owner == threading.get_ident() else BATCH_WAIT_S) as held:
+        with self.held(BATCH_WAIT_S) as held:
             if held:
                 self.folds += 1
                 self.kernel.fold_columns(columns, features, n)
@@ -203,9 +234,10 @@ class Recorder:
         return self.kernel.tally.tables[names.REQUESTS.name].total()
 
 
-def _take(waiting: deque[Any], most: int) -> list[Any]:
+def _take(waiting: deque[Any], most: int, taken: list[tuple[deque[Any], list[Any]]]) -> list[Any]:
     """Remove up to `most` items from the left; only the holder of the lock, and `_abandon`, remove."""
     found: list[Any] = []
+    taken.append((waiting, found))
     take = waiting.popleft
     try:
         for _ in range(min(len(waiting), most)):

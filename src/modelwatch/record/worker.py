@@ -112,6 +112,7 @@ class Worker:
     # -- the folding thread --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
+        self._commit()  # at once: a worker that dies young has lived, too
         self._adopt_known_labels()
         next_commit, wait = self.clock.monotonic() + COMMIT_EVERY_S, FOLD_EVERY_S
         stopping = False
@@ -292,7 +293,7 @@ class Worker:
 
     # -- fork ----------------------------------------------------------------------------------------------------------
 
-    def locks(self) -> list[threading.Lock]:
+    def locks(self) -> list[Any]:
         """Return the locks that a fork waits for, in the order in which they are taken."""
         return [self.io, self.reading, *(recorder.lock for recorder in list(self.recorders.values()))]
 
@@ -333,7 +334,7 @@ def _close_with_child(_: object = None) -> None:
         util.Finalize(None, _close_all, exitpriority=10)
 
 
-_held: dict[int, list[threading.Lock]] = {}  # by the thread that forks
+_held: dict[int, list[Any]] = {}  # by the thread that forks
 
 
 def _before_fork() -> None:
