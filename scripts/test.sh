@@ -7,4 +7,5 @@ bash scripts/setup.sh test
 printf '%-22s in %d s\n' "set-up" "$(($(date +%s) - begin))"
 bash scripts/lint.sh
 python3 scripts/check_links.py
-exec .venv/bin/python -m pytest -m "not slow" --cov --cov-report=term -q "$@"
+# many tests wait for servers: two at a time, each file in one process
+exec .venv/bin/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term -q "$@"
