@@ -361,6 +361,17 @@ def test_an_empty_history_is_hatched(sample: Sample) -> None:
     assert "No class has been predicted yet." in told(parts["history"])
 
 
+def test_a_young_history_is_not_squeezed_into_the_corner(sample: Sample) -> None:
+    """Minutes before the first request take no room: the picture begins where counting began."""
+    status = sample()
+    held = status["models"][0]["history"]
+    for values in [v for k, v in held.items() if k not in {"start", "step_s", "share"}] + list(held["share"].values()):
+        values[:48] = [None] * 48
+    html = health_fragments(status)["rate"]
+    assert "in the last 12 min." in told(html)
+    assert len(re.findall(r"no data", html)) == 0
+
+
 # ---- the document
 
 

@@ -74,9 +74,10 @@ class View:
         return words.number(self.detail(key))
 
     def series(self, values: Any) -> charts.Series:
-        """Return a list of the history on its steps of time."""
-        step = finite(self.history.get("step_s")) or 60.0
-        return charts.Series(self.history.get("start") or (), values or (), step, self.now)
+        """Return a list of the history on its steps of time, without the steps before the first request was counted."""
+        first = next((i for i, v in enumerate(self.history.get("request_rate") or ()) if finite(v) is not None), 0)
+        start = (self.history.get("start") or ())[first:]
+        return charts.Series(start, (values or ())[first:], finite(self.history.get("step_s")) or 60.0, self.now)
 
 
 def _check(reading: Mapping[str, Any]) -> Check:

@@ -244,7 +244,7 @@ def _monitor(status: Mapping[str, Any], view: View) -> list[Fact]:
     alive, died = finite(workers.get("alive")), finite(workers.get("died"))
     where = clean(live.get("path") or "no file")
     reason = clean(live.get("reason") or "no reason is known", 160)
-    kept = f"{where}, survives a restart" if live.get("kept") else f"not kept: {reason}"
+    kept = f"over restarts, in {where}" if live.get("kept") else f"not kept: {reason}"
     workers_words = f"{words.number(alive)} reporting, {words.number(died)} died"
     stale = view.data_age_s is None or view.data_age_s > 30
     newest = "none yet" if view.data_age_s is None else f"{words.age(view.data_age_s)} old"

@@ -95,7 +95,7 @@ def _rate(view: View) -> Panel:
             compare.append(f"Limit: {words.rate(bound)}.")
         elif len(known) > 1:
             low, high = words.rate_number(min(known)), words.rate(max(known))
-            compare.append(f"Between {low} and {high} in {_past(view)}.")
+            compare.append(f"Between {low} and {high} in {_past(series)}.")
     limit = next((charts.Limit(c.limit, f"limit {words.rate(c.limit)}") for c in checks if c.limit is not None), None)
     shown = state != "unk" and value is not None
     return Panel(
@@ -119,11 +119,9 @@ def _axis(value: float) -> str:
     return f"{value:,g}"
 
 
-def _past(view: View) -> str:
+def _past(series: charts.Series) -> str:
     """Return how far the history reaches back, as words."""
-    whole = (finite(view.history.get("step_s")) or 60.0) * len(view.history.get("start") or ())
-    if not whole:
-        return "the history"
+    whole = series.step_s * len(series.start)
     return "the last hour" if whole == 3600 else f"the last {words.span(whole)}"
 
 
