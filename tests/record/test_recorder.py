@@ -252,6 +252,7 @@ def test_recording_from_the_collector_and_from_signals(recorder):
     assert time.perf_counter() - begin < 20
 
 
+@pytest.mark.no_cover  # an exit inside coverage's own code would leave its lock held
 def test_an_exit_of_the_host_is_not_swallowed(recorder):
     """A signal handler of the host's that raises while a request folds gets through, and the chunk is not lost."""
     before = signal.signal(signal.SIGALRM, lambda *_: sys.exit(7))
@@ -272,7 +273,7 @@ def test_an_exit_of_the_host_is_not_swallowed(recorder):
     while recorder.backlog():
         recorder.fold_waiting()
     # an exit may come between an append and the test's own count, and between a popleft and an append
-    assert abs(sent - folded(recorder)) <= exits / 10
+    assert abs(sent - folded(recorder)) <= exits
     requests = recorder.kernel.tally.tables[names.REQUESTS.name].total()
     assert requests == folded(recorder)
 
