@@ -68,6 +68,10 @@ def _sum_rows(db: sqlite3.Connection, where: str, values: tuple[int, ...], span:
         ).fetchall()
         groups: dict[tuple[str, str, int], list[tuple[int, str, int, bytes]]] = defaultdict(list)
         for rowid, model, version, start, host, seq, blob in rows:
+            if not (type(start) is type(seq) is int and type(blob) is bytes):
+                raise DamagedData(
+                    "live: a row holds values of other types than were written. Another file will be made."
+                )
             groups[model, version, start // span * span if span else 0].append((rowid, host, seq, blob))
         horizon = lost = 0
         for (model, version, start), parts in groups.items():
@@ -84,11 +88,9 @@ def _sum_rows(db: sqlite3.Connection, where: str, values: tuple[int, ...], span:
         if rows:
             db.execute("UPDATE state SET value = max(value, ?) WHERE name = 'horizon'", (horizon,))
         db.execute("COMMIT")
-    except BaseException as error:
+    except BaseException:
         if db.in_transaction:
             db.execute("ROLLBACK")
-        if isinstance(error, TypeError):  # values of other types than were written
-            raise DamagedData(f"live: contents are damaged ({error}). Another file will be made.") from None
         raise
     return len(rows)
 

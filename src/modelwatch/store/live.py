@@ -71,13 +71,33 @@ def file_id(path: Path) -> FileId | None:
     return FileId(status.st_dev, status.st_ino)
 
 
+def log_of(path: Path) -> Path:
+    """Return where the write-ahead log of a file is."""
+    return path.with_name(path.name + "-wal")
+
+
+def log_is_gone(path: Path, log: FileId | None) -> bool:
+    """Tell whether the log that was opened is not the one of the file any more: who writes into it is not heard."""
+    return log is not None and file_id(log_of(path)) != log
+
+
+def drop_log(path: Path, log: FileId | None) -> None:
+    """Remove the log of the file that lay here before: SQLite would take it for that of the present one.
+
+    log : the log of the earlier file; another one is left alone.
+    """
+    if log is not None and file_id(log_of(path)) == log:
+        for stale in (log_of(path), path.with_name(path.name + "-shm")):
+            stale.unlink(missing_ok=True)
+
+
 def connect(path: Path, timeout_s: float = 5.0, *, create: bool = True) -> sqlite3.Connection:
     """Open `live.db`, made when `create` and there is none.
 
     Raises
     ------
     NewerFormat   the file was written by a newer version; it is left untouched.
-    sqlite3.Error, OSError   it cannot be opened.
+    sqlite3.Error, OSError, DamagedData   it cannot be opened.
     """
     if create:
         path.parent.mkdir(parents=True, exist_ok=True)
@@ -98,15 +118,22 @@ def connect(path: Path, timeout_s: float = 5.0, *, create: bool = True) -> sqlit
                 db.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={LAYOUT}; COMMIT;")
         elif layout < LAYOUT:
             raise sqlite3.OperationalError("the tables are not made yet")
-    except BaseException:
+    except BaseException as error:
         db.close()
+        if isinstance(error, UnicodeDecodeError):
+            raise unreadable(path, error) from None
         raise
     return db
 
 
+def unreadable(path: Path, error: Exception) -> DamagedData:
+    """Return what is raised when a file holds other values than were ever written, as SQLite's own messages may."""
+    return DamagedData(f"live: contents of {str(path)!r} are damaged ({error!r}). Another file will be made.")
+
+
 def is_damaged(error: BaseException) -> bool:
     """Tell a file that is no usable database from one that is busy, full or read-only."""
-    if isinstance(error, DamagedData):
+    if isinstance(error, (DamagedData, UnicodeDecodeError)):
         return True
     words = (
         "malformed",

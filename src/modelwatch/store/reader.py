@@ -12,7 +12,7 @@ from pathlib import Path
 
 from modelwatch.errors import DamagedData, NewerFormat
 from modelwatch.schema import ModelSchema
-from modelwatch.store.live import MINUTE, FileId, Key, Row, connect, file_id
+from modelwatch.store.live import MINUTE, FileId, Key, Row, connect, drop_log, file_id, log_is_gone, log_of, unreadable
 from modelwatch.store.writer import DEAD_S
 from modelwatch.tally import Tally
 
@@ -47,6 +47,7 @@ class LiveReader:
         self.path, self._monotonic, self._timeout_s = path, monotonic, timeout_s
         self._db: sqlite3.Connection | None = None
         self.file: FileId | None = None  # the one that was tried last
+        self._log: FileId | None = None
         self._seen = 0
         self._schemas: dict[Key, tuple[int, ModelSchema]] = {}
 
@@ -79,21 +80,23 @@ class LiveReader:
             raise
         except (TypeError, ValueError, AttributeError, LookupError) as error:  # values of other types than were written
             self.close()
-            raise DamagedData(
-                f"live: contents of {str(self.path)!r} are damaged ({error!r}). Another file will be made."
-            ) from None
+            raise unreadable(self.path, error) from None
         self._seen = state["seq"]
         return Changes(again, rows), host
 
     def _reopen(self) -> bool:
         """Open the file, again when another one lies at the path. Return whether what was seen is void."""
         at_path = file_id(self.path)
-        if self._db is not None and at_path == self.file:
-            return False
-        self.close()
+        if self._db is not None:
+            if at_path == self.file and not log_is_gone(self.path, self._log):
+                return False
+            if at_path not in (None, self.file):
+                drop_log(self.path, self._log)  # our connection is still open, so that its number is not in use again
+            self.close()
         self.file, self._seen = at_path, 0
         self._schemas.clear()
         self._db = connect(self.path, self._timeout_s, create=False)
+        self._log = file_id(log_of(self.path))
         return True
 
     def _read_schemas(self, db: sqlite3.Connection) -> None:

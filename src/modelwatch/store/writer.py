@@ -11,13 +11,27 @@ import os
 import platform
 import secrets
 import sqlite3
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from pathlib import Path
 
 from modelwatch.clock import SteadyClock
 from modelwatch.errors import DamagedData
 from modelwatch.store import compaction
-from modelwatch.store.live import BASE, MINUTE, FileId, Key, connect, file_id, is_damaged, is_locked, set_aside
+from modelwatch.store.live import (
+    BASE,
+    MINUTE,
+    FileId,
+    Key,
+    connect,
+    drop_log,
+    file_id,
+    is_damaged,
+    is_locked,
+    log_is_gone,
+    log_of,
+    set_aside,
+    unreadable,
+)
 from modelwatch.tally import Tally
 
 STALE_S = 300  # a row of a minute that ended longer ago is never written again: it may be compacted
@@ -58,6 +72,7 @@ class LiveWriter:
         self._db: sqlite3.Connection | None = None
         self._file: FileId | None = None  # that our rows are in
         self._tried: FileId | None = None  # that was opened last
+        self._log: FileId | None = None  # of the file that is open
         self._written: set[int] = (
             set()
         )  # the numbers of the files that our rows are in: a copy has the number of its original
@@ -73,38 +88,40 @@ class LiveWriter:
         self._compacted = float("-inf")
 
     def connection(self) -> sqlite3.Connection:
-        """Return the connection, opened or opened again when the file at the path is another one."""
+        """Return the connection, opened or opened again when the file at the path, or its log, is another one."""
         at_path = file_id(self.path)
-        if self._db is not None and at_path != self._file:
+        if self._db is not None and (at_path != self._file or log_is_gone(self.path, self._log)):
+            if at_path not in (None, self._file):
+                drop_log(self.path, self._log)  # our connection is still open, so that its number is not in use again
             self._forget_connection()
         if self._db is None:
             self._tried = at_path
             db = connect(self.path, self.timeout_s)
             self._tried = at_path or file_id(self.path)
-            if self._tried != self._file:
-                try:
-                    self._move(db)
-                except BaseException:
-                    db.close()
-                    raise
-            self._db = db
+            try:
+                self._arrive(db)
+            except BaseException:
+                db.close()
+                raise
+            self._db, self._log = db, file_id(log_of(self.path))
         return self._db
 
-    def _move(self, db: sqlite3.Connection) -> None:
-        """Go on in another file. What was counted goes with us, unless the file is a copy of one that holds it."""
+    def _arrive(self, db: sqlite3.Connection) -> None:
+        """Go on in a file. What was counted goes with us, unless the file, or the one it is a copy of, holds it."""
         number = self._state(db, "file")
-        if number in self._written:
-            self._carry.clear()
-            self._rewrite = True
-        else:
+        if number not in self._written:
             for key, mine in self._open.items():
                 self._carry[key] = mine.counted()
                 self._open[key] = _Open(mine.start, self._carry[key])
+        elif self._tried != self._file:
+            self._carry.clear()
+            self._rewrite = True
+        if self._tried != self._file or number not in self._written:
+            self._seq = None
+            self._told.clear()
+            self._beat = float("-inf")
         self._written.add(number)
-        self._seq = None
         self._file = self._tried
-        self._told.clear()
-        self._beat = float("-inf")
 
     def _state(self, db: sqlite3.Connection, name: str) -> int:
         found = db.execute("SELECT value FROM state WHERE name = ?", (name,)).fetchone()
@@ -122,18 +139,23 @@ class LiveWriter:
         ------
         sqlite3.Error, OSError, NewerFormat, DamagedData   nothing was written; the next call writes these counts, too.
         """
-        try:
+        with self._leaving_what_is_broken():
             return self._commit(tallies, gauges, schemas)
-        except (sqlite3.Error, DamagedData) as error:
-            self._failed(error)
-            raise
 
-    def _failed(self, error: BaseException) -> None:
-        self._rollback()
-        if not is_locked(error):
-            self._forget_connection()
-        if is_damaged(error):
-            self.set_aside(self._tried)
+    @contextlib.contextmanager
+    def _leaving_what_is_broken(self) -> Iterator[None]:
+        """After a fault: roll back, and open the file anew the next time; put a damaged one aside."""
+        try:
+            yield
+        except (sqlite3.Error, DamagedData, UnicodeDecodeError) as error:
+            self._rollback()
+            if not is_locked(error):
+                self._forget_connection()
+            if is_damaged(error):
+                self.set_aside(self._tried)
+            if isinstance(error, UnicodeDecodeError):
+                raise unreadable(self.path, error) from None
+            raise
 
     def set_aside(self, damaged: FileId | None) -> None:
         """Rename a damaged file, unless another one lies there already; the next commit makes a new one."""
@@ -265,11 +287,8 @@ class LiveWriter:
         if self._db is None or now - self._compacted < COMPACT_EVERY_S:
             return 0
         self._compacted = now
-        try:
+        with self._leaving_what_is_broken():
             return compaction.compact(self._db, self.clock.now())
-        except (sqlite3.Error, DamagedData) as error:
-            self._failed(error)
-            raise
 
     def leave(self) -> None:
         """Say goodbye: a worker that leaves has not died."""
