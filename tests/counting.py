@@ -23,7 +23,9 @@ EVENT = ("/p", 0.01, None, "books", "a", 0.9, None)
 SOURCE = Path(modelwatch.__file__).parents[1]
 
 
-def worker_at(path: Path, clock: SteadyClock | None = None, key: Key = KEY, schema: ModelSchema | None = None) -> Worker:
+def worker_at(
+    path: Path, clock: SteadyClock | None = None, key: Key = KEY, schema: ModelSchema | None = None
+) -> Worker:
     """Return a worker as another process would have it; its thread is not started: the test folds and commits."""
     worker = Worker(path, clock)
     add_model(worker, key, schema)

@@ -70,7 +70,9 @@ def test_each_of_two_steps_must_last_by_itself(first, second):
         assert clock.now() - begin == pytest.approx(clock.seconds - 1000, abs=1e-3)
 
 
-@given(st.lists(st.tuples(st.floats(0.01, 30), st.sampled_from([0.0, 0.0, 0.0, 0.3, -0.3, 3600.0, -3600.0])), max_size=60))
+@given(
+    st.lists(st.tuples(st.floats(0.01, 30), st.sampled_from([0.0, 0.0, 0.0, 0.3, -0.3, 3600.0, -3600.0])), max_size=60)
+)
 def test_moves_by_the_time_passed_or_by_a_whole_step(moves):
     """Between two looks the clock moves by the time that passed, but for small corrections and the steps it counts."""
     clock = FakeClock(wall=1e9)

@@ -12,8 +12,8 @@ import warnings
 from contextlib import ExitStack
 
 import pytest
-from counting import plain_environment, run_python, total
 
+from counting import plain_environment, run_python, total
 from modelwatch import Monitor
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="no fork here")
@@ -98,6 +98,7 @@ def test_sixty_forks_under_load(tmp_path):
 
 
 def wait_for(pid):
+    """Return the exit code of a child."""
     _, status = os.waitpid(pid, 0)
     return os.waitstatus_to_exitcode(status)
 
@@ -231,27 +232,29 @@ def test_children_of_multiprocessing_lose_nothing(tmp_path, method):
     monitor.close()
 
 
-def test_subprocesses_under_load(monitor):
+POPEN = """
+import subprocess, sys, threading, time, warnings
+from modelwatch import Monitor
+warnings.simplefilter("ignore")
+monitor, stop, sent = Monitor("m", "1", live=sys.argv[1]), threading.Event(), [0]
+
+def load():
+    while not stop.is_set():
+        monitor.record("/p")
+        sent[0] += 1
+        time.sleep(0)
+
+thread = threading.Thread(target=load)
+thread.start()
+codes = [subprocess.run(["true"], preexec_fn=(lambda: None) if i % 2 else None, timeout=10).returncode for i in range(10)]
+stop.set()
+thread.join()
+assert monitor.flush(10)
+print(codes == [0] * 10, monitor.metrics().count(b'endpoint="/p"} %d' % sent[0]) > 0, b"modelwatch_workers 1.0" in monitor.metrics())
+"""
+
+
+def test_subprocesses_under_load(tmp_path):
     """`subprocess` forks without our hooks, or with them when there is a preexec_fn: both end, the counts are exact."""
-    stop, sent = threading.Event(), [0]
-
-    def load():
-        while not stop.is_set():
-            monitor.record("/p")
-            sent[0] += 1
-            time.sleep(0)
-
-    thread = threading.Thread(target=load)
-    thread.start()
-    try:
-        for i in range(10):
-            hook = (lambda: None) if i % 2 else None
-            with warnings.catch_warnings():
-                warnings.simplefilter("ignore")
-                assert subprocess.run(["true"], preexec_fn=hook, timeout=10, check=False).returncode == 0
-    finally:
-        stop.set()
-        thread.join()
-    assert monitor.flush(10)
-    assert total(monitor.metrics(), "ml_requests_total", endpoint="/p") == sent[0]
-    assert total(monitor.metrics(), "modelwatch_workers") == 1
+    done = run_python(POPEN, tmp_path / "live.db")
+    assert done.stdout == "True True True\n", done.stderr

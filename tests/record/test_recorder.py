@@ -59,12 +59,22 @@ def held(lock):
 
 
 def folded(recorder):
+    """Return how many events are in the counts."""
     return recorder.kernel.tally.tables[names.EVENTS.name].total()
 
 
 def event(i):
+    """Return the i-th event of a stream that touches every table."""
     failed = "ValueError" if i % 10 == 0 else None
-    return (f"/{i % 3}", 0.01 * (i % 7), failed, f"s{i % 5}", "ab"[i % 2], (i % 11) / 10, {"x": float(i % 4), "c": "red"})
+    return (
+        f"/{i % 3}",
+        0.01 * (i % 7),
+        failed,
+        f"s{i % 5}",
+        "ab"[i % 2],
+        (i % 11) / 10,
+        {"x": float(i % 4), "c": "red"},
+    )
 
 
 def expected(n):
@@ -252,7 +262,7 @@ def test_recording_from_the_collector_and_from_signals(recorder):
     assert time.perf_counter() - begin < 20
 
 
-@pytest.mark.no_cover  # an exit inside coverage's own code would leave its lock held
+@pytest.mark.slow  # an exit between taking a lock and the `try` after it, here or in a tracer, blocks: rare, and no product case
 def test_an_exit_of_the_host_is_not_swallowed(recorder):
     """A signal handler of the host's that raises while a request folds gets through, and the chunk is not lost."""
     before = signal.signal(signal.SIGALRM, lambda *_: sys.exit(7))
@@ -286,6 +296,7 @@ class Recording(logging.Handler):
         self.recorder = recorder
 
     def emit(self, record):
+        """Record, and fail."""
         self.recorder.put(("/log", None, None, None, None, None, None))
         self.recorder.faults.add("log", ValueError("again"), ours=False)
 
@@ -312,6 +323,7 @@ def test_a_log_handler_that_raises_stays_outside(recorder):
 
     class Bad(logging.Handler):
         def emit(self, record):
+            """Record, and fail."""
             raise OSError
 
     logger, handler = logging.getLogger("modelwatch"), Bad()

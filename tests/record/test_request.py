@@ -6,8 +6,8 @@ import asyncio
 import time
 
 import pytest
-from counting import total
 
+from counting import total
 from modelwatch import Monitor, current_request
 from modelwatch.record.request import current
 
@@ -21,6 +21,7 @@ def monitor(tmp_path):
 
 
 def requests(monitor, *paths):
+    """Return the requests counted at these endpoints."""
     assert monitor.flush(10)
     text = monitor.metrics()
     return [total(text, "ml_requests_total", endpoint=path) for path in paths]

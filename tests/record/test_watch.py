@@ -10,8 +10,8 @@ import threading
 import time
 
 import pytest
-from counting import total
 
+from counting import total
 from modelwatch import Monitor, current_request
 from modelwatch.events import CANCELLED
 
@@ -27,6 +27,7 @@ def monitor(tmp_path):
 
 
 def page(monitor):
+    """Return the page after everything is stored."""
     assert monitor.flush(10)
     return monitor.metrics()
 
@@ -34,53 +35,75 @@ def page(monitor):
 def counts(monitor, endpoint="/p"):
     """Return (requests, failed, cancelled, durations, in progress)."""
     text = page(monitor)
-    names = ("ml_requests_total", "ml_requests_failed_total", "ml_requests_cancelled_total", "ml_request_duration_seconds_count")
+    names = (
+        "ml_requests_total",
+        "ml_requests_failed_total",
+        "ml_requests_cancelled_total",
+        "ml_request_duration_seconds_count",
+    )
     return (*[int(total(text, name, endpoint=endpoint)) for name in names], len(monitor.recorder.busy))
 
 
 def seconds(monitor, endpoint="/p"):
+    """Return the sum of the durations."""
     return total(monitor.metrics(), "ml_request_duration_seconds_sum", endpoint=endpoint)
 
 
 def sync(work):
+    """Work."""
     time.sleep(work)
     return work
 
 
 async def coroutine(work):
+    """Work, awaiting."""
     await asyncio.sleep(work)
     return work
 
 
 def generator(work):
+    """Work in two parts."""
     for part in range(2):
         time.sleep(work / 2)
         yield part
 
 
 async def async_generator(work):
+    """Work in two parts, awaiting."""
     for part in range(2):
         await asyncio.sleep(work / 2)
         yield part
 
 
 class Sync:
+    """Work as an object."""
+
     def __call__(self, work):
+        """Work."""
         return sync(work)
 
 
 class Async:
+    """Work as an object, awaiting."""
+
     async def __call__(self, work):
+        """Work."""
         return await coroutine(work)
 
 
 class Generator:
+    """Work in parts as an object."""
+
     def __call__(self, work):
+        """Work."""
         yield from generator(work)
 
 
 class AsyncGenerator:
+    """Work in parts as an object, awaiting."""
+
     async def __call__(self, work):
+        """Work."""
         async for part in async_generator(work):
             yield part
 
@@ -420,6 +443,7 @@ def test_a_step_of_the_wall_clock_bends_no_duration(monitor, monkeypatch):
 
 
 def predicted(monitor, name):
+    """Return how often a class was predicted."""
     return total(page(monitor), "ml_predictions_by_class_total", predicted_class=name)
 
 
@@ -457,10 +481,13 @@ def test_features_and_segment_are_read_from_the_arguments(monitor):
     text = page(monitor)
     assert total(text, "ml_requests_by_segment_total", segment="a") == 1
     assert total(text, "ml_requests_by_segment_total", segment="all") == 1
-    assert total(text, "modelwatch_values_refused_total", where="feature", kind="unknown") == 1  # a name it was not told of
+    assert (
+        total(text, "modelwatch_values_refused_total", where="feature", kind="unknown") == 1
+    )  # a name it was not told of
 
 
 def raising(*_, **__):
+    """Raise, as an extractor with a mistake."""
     raise RuntimeError("mine")
 
 

@@ -11,8 +11,8 @@ import threading
 import time
 
 import pytest
-from counting import EVENT, KEY, commit, page_values, plain_environment, record, run_python, scraped, total, worker_at
 
+from counting import EVENT, KEY, commit, page_values, plain_environment, record, run_python, scraped, total, worker_at
 from modelwatch import Monitor
 from modelwatch.record import worker as worker_module
 from modelwatch.record.worker import Worker
@@ -37,13 +37,16 @@ class Hung:
         self.release, self.entered = threading.Event(), threading.Event()
 
     def commit(self, *_):
+        """Hang."""
         self.entered.set()
         self.release.wait(60)
 
     def compact(self):
+        """Find nothing to do."""
         return 0
 
     def leave(self):
+        """Say nothing."""
         pass
 
 
@@ -401,7 +404,7 @@ finally:
 
 
 def test_sigkill_loses_at_most_the_last_flush(tmp_path):
-    """kill -9: what was flushed is there; a restart goes on from it; the death is counted by the next worker."""
+    """Kill -9: what was flushed is there; a restart goes on from it; the death is counted by the next worker."""
     path = tmp_path / "live.db"
     code = "for _ in range(500): monitor.record('/p')\nmonitor.flush(5)\nfor _ in range(7): monitor.record('/p')\nos.kill(os.getpid(), 9)"
     done = run_python(SERVICE + code, path)

@@ -7,10 +7,10 @@ import threading
 from collections import Counter
 
 import pytest
-from counting import KEY, commit, record, scraped, worker_at
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from counting import KEY, commit, record, scraped, worker_at
 from modelwatch import names
 from modelwatch.schema import ModelSchema
 from modelwatch.store import compaction
@@ -91,7 +91,12 @@ def test_the_open_minutes_of_workers_are_left_alone(db):
 @settings(max_examples=60, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(
     st.lists(
-        st.tuples(st.integers(0, 500 * DAY), st.sampled_from([MINUTE, HOUR, DAY, BASE]), st.sampled_from("ab"), st.integers(0, 99)),
+        st.tuples(
+            st.integers(0, 500 * DAY),
+            st.sampled_from([MINUTE, HOUR, DAY, BASE]),
+            st.sampled_from("ab"),
+            st.integers(0, 99),
+        ),
         max_size=30,
     ),
     st.lists(st.integers(0, 1000 * DAY), min_size=1, max_size=5),
@@ -233,6 +238,8 @@ def test_finding_what_is_due_does_not_read_the_counts(db):
     """The rows that are due are found by an index: compaction of a big file costs what is due, not what is kept."""
     plan = " ".join(
         str(line)
-        for line in db.execute("EXPLAIN QUERY PLAN SELECT rowid FROM counts WHERE span = 60 AND start <= 5 AND worker <> '' LIMIT 9")
+        for line in db.execute(
+            "EXPLAIN QUERY PLAN SELECT rowid FROM counts WHERE span = 60 AND start <= 5 AND worker <> '' LIMIT 9"
+        )
     )
     assert "counts_due" in plan

@@ -5,8 +5,8 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from counting import KEY, commit, record, scraped, worker_at
 
+from counting import KEY, commit, record, scraped, worker_at
 from modelwatch import names
 from modelwatch.schema import ModelSchema
 from modelwatch.store.live import MINUTE, Key, Row
@@ -27,6 +27,7 @@ def row(n, start=0, worker="w", span=MINUTE, key=KEY, schema=None):
 
 
 def total(totals, table=REQUESTS, key=KEY):
+    """Return a total of all rows of a table."""
     return totals.tallies[key].tables[table].total()
 
 
@@ -141,7 +142,9 @@ def test_a_newer_tally_is_left_out(monkeypatch):
 def test_newest_row_of_a_version():
     """The start of the newest row tells whether a version is still in use; base rows say nothing."""
     totals = Totals()
-    totals.apply(Changes(again=False, rows=(row(1, start=120), row(1, start=60), row(9, start=0, span=0, worker=""))), {})
+    totals.apply(
+        Changes(again=False, rows=(row(1, start=120), row(1, start=60), row(9, start=0, span=0, worker=""))), {}
+    )
     assert totals.newest == {KEY: 120}
 
 

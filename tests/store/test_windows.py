@@ -21,6 +21,7 @@ NOON = 1_700_006_400 - 1_700_006_400 % DAY
 
 
 def tally(n, schema=SCHEMA):
+    """Return counts of n requests."""
     found = Tally(schema.tables)
     found.tables[REQUESTS].count((f"/{n % 3}",), n)
     table = found.tables[DURATION]
@@ -31,14 +32,17 @@ def tally(n, schema=SCHEMA):
 
 
 def row(n, start, span=MINUTE, worker="w", key=KEY, schema=SCHEMA):
+    """Return a row with counts of n requests."""
     return Row(key, start, span, worker, tally(n, schema).dump())
 
 
 def news(*rows):
+    """Return rows as a reader brings them."""
     return Changes(again=False, rows=rows)
 
 
 def requests(windows, window_s, key=KEY):
+    """Return the requests within a window."""
     table = windows.sum(key, window_s).tables.get(REQUESTS)
     return table.total() if table else 0
 
@@ -124,7 +128,6 @@ def test_running_sums_equal_a_sum_made_anew(steps, sizes):
 def test_compaction_by_others_is_not_seen(tmp_path):
     """A reader that follows live.db for three days, with a worker that compacts: its sums equal those of a fresh reader."""
     from counting import commit, record, worker_at
-
     from modelwatch.store.reader import LiveReader
     from modelwatch.testing import FakeClock
 

@@ -5,10 +5,10 @@ from __future__ import annotations
 import sqlite3
 
 import pytest
-from counting import KEY, add_model, commit, record, scraped, worker_at
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from counting import KEY, add_model, commit, record, scraped, worker_at
 from modelwatch.schema import ModelSchema
 from modelwatch.store.live import BASE, MINUTE, Key, connect
 from modelwatch.store.reader import LiveReader, Totals
@@ -33,6 +33,7 @@ def rows(path, key=KEY):
 
 
 def count(path):
+    """Return the requests of all rows."""
     return sum(rows(path).values())
 
 
@@ -158,7 +159,9 @@ def test_a_worker_whose_open_row_was_compacted_takes_another_name(path):
     record(hasty, 1)
     assert commit(hasty)
     hasty._compact()
-    assert {worker for (worker,) in sqlite3.connect(path).execute("SELECT worker FROM counts WHERE start < 1700003000")} == {""}
+    assert {
+        worker for (worker,) in sqlite3.connect(path).execute("SELECT worker FROM counts WHERE start < 1700003000")
+    } == {""}
     for total in (8, 13, 18):
         record(worker, 5)
         assert commit(worker)

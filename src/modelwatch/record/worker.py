@@ -48,6 +48,7 @@ class Worker:
         self.faults = Faults()
         self.recorders: dict[Key, Recorder] = {}
         self.users = 0  # monitors that are not closed
+        self._forked = False
         self.kept: bool | None = None  # whether the last commit reached the file; None before the first
         self.why_not = ""
         self._committed: dict[Key, int] = {}
@@ -112,7 +113,8 @@ class Worker:
     # -- the folding thread --------------------------------------------------------------------------------------------
 
     def _run(self) -> None:
-        self._commit()  # at once: a worker that dies young has lived, too
+        if not self._forked:  # a fork may be about to become another program, and is nobody yet
+            self._commit()  # at once: a worker that dies young has lived, too
         self._adopt_known_labels()
         next_commit, wait = self.clock.monotonic() + COMMIT_EVERY_S, FOLD_EVERY_S
         stopping = False
@@ -122,7 +124,7 @@ class Worker:
             stopping, asked = self._stopping.is_set(), self._asked
             busiest = max((r.backlog() / r.limit for r in list(self.recorders.values())), default=0.0)
             for recorder in list(self.recorders.values()):
-                recorder.fold_waiting(time.monotonic() + LOCK_S, polite=not stopping)
+                recorder.fold_waiting(time.monotonic() + LOCK_S, polite=not stopping and asked == self._done)
             if stopping or asked > self._done or self.clock.monotonic() >= next_commit:
                 ok = self._commit()
                 while not ok and self._locked and time.monotonic() < self._patience:
@@ -134,6 +136,7 @@ class Worker:
                     self._compact()
             wait = FOLD_EVERY_S if busiest < 0.25 else FOLD_EVERY_S * 0.25 / busiest
         self._leave()
+        self._thread = None
         self._answer(self._asked, ok=False)  # those who asked too late
 
     def _adopt_known_labels(self) -> None:
@@ -219,14 +222,11 @@ class Worker:
     # -- for callers ---------------------------------------------------------------------------------------------------
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Fold here what was recorded so far, and wait until it is in the file.
+        """Wait until what was recorded so far is folded and in the file.
 
         Returns False when `timeout` seconds were not enough, or the file cannot be written.
         """
         deadline = time.monotonic() + timeout
-        for recorder in list(self.recorders.values()):
-            if not recorder.fold_waiting(deadline):
-                return False
         if not self.start():
             return False
         with self._ticket:
@@ -305,6 +305,7 @@ class Worker:
         for recorder in self.recorders.values():
             recorder.reset()
             recorder.faults = self.faults
+        self._forked = True
         self.kept = None
         self._committed.clear()
         self._rates.clear()
