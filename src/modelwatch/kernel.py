@@ -304,29 +304,49 @@ class Kernel:
         if not good:
             return
         pick, pack = self._pick, self._pack
-        columns: list[Numbers]
         given = len(good) * len(self.numeric)
         try:
             records = b"".join([pack(*pick(row)) for row in good])
-            columns = [(column, None, 0, 0) for column in np.frombuffer(records).reshape(len(good), -1).T.copy()]
+            matrix = np.frombuffer(records).reshape(len(good), -1).T.copy()
         except self.caught:  # a feature is absent or no number: column by column
             columns, given = [], 0
             for name in self.numeric:
                 values, present = _column(good, name)
                 given += present
                 columns.append(numbers(values, self.caught))
-        self._observe_features(columns)
+            self._observe_features(columns)
+        else:
+            if not self._observe_matrix(matrix):
+                self._observe_features([(column, None, 0, 0) for column in matrix])
         for name in self.categories:
             values, present = _column(good, name)
             given += present
             self._observe_categories(name, values)
         self._refuse("feature", "unknown", sum(map(len, good)) - given)
 
+    def _observe_matrix(self, matrix: Floats) -> bool:
+        """Count a row of values a feature, all of them finite; return False when they are not. Sorts them in place."""
+        table = self._features
+        if table is None or not np.isfinite(matrix).all():
+            return table is None
+        with np.errstate(over="ignore"):
+            sums = matrix.sum(axis=1)
+        if not (np.abs(sums) < HUGE).all():
+            return False
+        matrix.sort(axis=1)
+        block = np.empty((len(matrix), self.schema.feature_bins), np.int64)
+        for j, edges in enumerate(self._feature_edges):
+            block[j] = matrix[j].searchsorted(edges, "right")
+        block[:, 1:] -= block[:, :-1].copy()
+        table.sums[: len(matrix)] += sums
+        table.counts[: len(matrix)] += block
+        return True
+
     def _observe_features(self, columns: list[Numbers]) -> None:
         table = self._features
         if table is None:
             return
-        block = np.zeros((len(columns), self.schema.feature_bins), np.int64)
+        block = np.empty((len(columns), self.schema.feature_bins), np.int64)
         for j, (values, _, missing, wrong) in enumerate(columns):
             finite = values
             if not np.isfinite(values).all():

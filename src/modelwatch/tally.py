@@ -11,8 +11,10 @@ import json
 import zlib
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from functools import lru_cache
 from hashlib import blake2b
-from typing import Any, Literal
+from operator import eq
+from typing import Any, Literal, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
@@ -101,12 +103,17 @@ class Table:
             )
         used = len(other.rows)
         where: slice | list[int]
-        if used <= len(self.rows) and all(map(_same, other.rows, self.rows)):  # same order: one vector addition
+        if used <= len(self.rows) and all(map(eq, other.rows, self.rows)):  # same order: one vector addition
             where = slice(0, used)
         else:
             where = [self.row(labels) for labels in other.rows]
-        self.counts[where] += sign * other.counts[:used]
-        self.sums[where] += sign * other.sums[:used]
+        if isinstance(where, slice):
+            combine = np.add if sign == 1 else np.subtract
+            combine(self.counts[where], other.counts[:used], out=self.counts[where])
+            combine(self.sums[where], other.sums[:used], out=self.sums[where])
+        else:
+            self.counts[where] += sign * other.counts[:used]
+            self.sums[where] += sign * other.sums[:used]
 
     def copy(self) -> Table:
         """Return an independent copy."""
@@ -133,10 +140,6 @@ class Table:
             for labels, row in self.rows.items()
             if self.counts[row].any() or self.sums[row] != 0
         }
-
-
-def _same(left: Labels, right: Labels) -> bool:
-    return left == right
 
 
 class Tally:
@@ -262,15 +265,14 @@ class Tally:
             if not inflate.eof or inflate.unused_data:
                 raise ValueError("the bytes do not end where the tally does")
             at = 4 + int.from_bytes(raw[:4], "little")
-            layout, head = json.loads(raw[4:at])
+            layout, heads = _heads(raw[4:at])
             if layout > LAYOUT:
                 raise NewerFormat(
                     f"tally: layout is {layout}; expected at most {LAYOUT}. Upgrade modelwatch to read it."
                 )
             tally = cls()
-            for name, fingerprint, kind, width, sums, labels in head:
-                table, at = _load_table(raw, at, fingerprint, NARROW[kind], width, sums, labels)
-                tally.tables[name] = table
+            for head in heads:
+                tally.tables[head.name], at = _load_table(raw, at, head)
         except NewerFormat:
             raise
         except Exception as error:  # noqa: BLE001  # whatever is wrong with it: it is damaged
@@ -280,19 +282,41 @@ class Tally:
         return tally
 
 
-def _load_table(
-    raw: bytes, at: int, fingerprint: str, kind: str, width: int, sums: Sums, labels: list[list[str]]
-) -> tuple[Table, int]:
-    n = len(labels)
-    table = Table(fingerprint, width, sums, 0)
-    table.rows = {tuple(values): i for i, values in enumerate(labels)}
-    if len(table.rows) != n:
-        raise ValueError("a row stands twice")
-    table.counts = np.frombuffer(raw, kind, n * width, at).astype(np.int64).reshape(n, width)
-    at += table.counts.size * np.dtype(kind).itemsize
-    if sums == "none":
+class _Head(NamedTuple):
+    """What the stored bytes say of one table before its numbers."""
+
+    name: str
+    fingerprint: str
+    kind: str
+    width: int
+    sums: Sums
+    rows: Mapping[Labels, int]
+
+
+@lru_cache(maxsize=256)
+def _heads(top: bytes) -> tuple[int, tuple[_Head, ...]]:
+    """Read the head; the rows of a minute are written again and again with the same one."""
+    layout, heads = json.loads(top)
+    found = []
+    if layout > LAYOUT:
+        return layout, ()
+    for name, fingerprint, kind, width, sums, labels in heads:
+        rows = {tuple(values): i for i, values in enumerate(labels)}
+        if len(rows) != len(labels):
+            raise ValueError("a row stands twice")
+        found.append(_Head(name, fingerprint, NARROW[kind], width, sums, rows))
+    return layout, tuple(found)
+
+
+def _load_table(raw: bytes, at: int, head: _Head) -> tuple[Table, int]:
+    n = len(head.rows)
+    table = Table(head.fingerprint, head.width, head.sums, 0)
+    table.rows = dict(head.rows)
+    table.counts = np.frombuffer(raw, head.kind, n * head.width, at).astype(np.int64).reshape(n, head.width)
+    at += table.counts.size * np.dtype(head.kind).itemsize
+    if head.sums == "none":
         table.sums = np.zeros(n, np.int64)
     else:
-        table.sums = np.frombuffer(raw, "<f8" if sums == "float" else "<i8", n, at).copy()
+        table.sums = np.frombuffer(raw, "<f8" if head.sums == "float" else "<i8", n, at).copy()
         at += 8 * n
     return table, at

@@ -41,11 +41,12 @@ def render(registry: CollectorRegistry, *, openmetrics: bool, on_error: Callable
     from prometheus_client.exposition import generate_latest
     from prometheus_client.openmetrics.exposition import generate_latest as generate_openmetrics
 
+    render_family: Any = generate_openmetrics if openmetrics else generate_latest
     parts = []
     for family in _Guarded(registry, on_error).collect():
         one = _Single(family)
         try:
-            text = generate_openmetrics(one) if openmetrics else generate_latest(one)  # type: ignore[arg-type]  # has collect()
+            text: bytes = render_family(one)
         except Exception as error:  # noqa: BLE001 - garbage from a collector
             on_error(str(getattr(family, "name", "unknown"))[:128], error)
             continue

@@ -15,8 +15,8 @@ from modelwatch.record.faults import Faults
 from modelwatch.tally import Tally
 
 LIMIT = 16_384  # events waiting to be folded; above it the caller folds a chunk
-CELLS = 8192  # values folded at a time: 512 events of 10 features, 192 of 50; about 0.5 ms of the interpreter lock
-SHORTEST, LONGEST = 192, 512
+CELLS = 8192  # values folded at a time: 512 events of 10 features, 256 of 50; about 0.5 ms of the interpreter lock
+SHORTEST, LONGEST = 256, 512
 SECONDS_CHUNK = 4096  # durations of watched functions folded at a time
 PAUSE_S = 0.001  # between two chunks; sleep(0) would not hand over the interpreter lock
 WAIT_S = 0.05  # a caller waits so long for a chunk of somebody else, once
@@ -35,7 +35,7 @@ class Recorder:
         self.kernel, self.faults, self.limit = kernel, faults, limit
         self.pending: deque[tuple[Any, ...]] = deque()
         self.timers: list[tuple[str, deque[float]]] = []
-        self.busy: list[None] = []  # one item per request in progress: append and pop are atomic, len is the gauge
+        self.busy: deque[None] = deque()  # one item per request in progress: both ends are atomic, len is the gauge
         self.chunk = min(LONGEST, max(SHORTEST, CELLS // (6 + len(kernel.numeric) + len(kernel.categories))))
         self.folds = 0  # chunks folded: tells whether the tally has changed
         self.abandoned = self.caller_folds = 0

@@ -124,26 +124,26 @@ def _wrapper(function: Callable[..., Any]) -> Callable[[Watch, Callable[..., Any
 
 def _plain(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
     recorder, plain, seconds = watch.monitor.recorder, watch.plain, watch.seconds
-    busy, clock, get, full, read = recorder.busy, perf_counter, current.get, recorder.limit, READ
+    busy, get, full = recorder.busy, current.get, recorder.limit
     enter, leave, append = busy.append, busy.pop, seconds.append
 
     @functools.wraps(function)
     def watched(*args: Any, **kwargs: Any) -> Any:
         enter(None)
-        start = clock()
+        start = perf_counter()
         try:
-            result = function(*args, **kwargs)
+            result = function(*args, **kwargs) if kwargs else function(*args)
         except BaseException as error:
             watch.failed(start, type(error).__name__)
             raise
-        if plain and type(result) not in read and get() is None:
-            append(clock() - start)
+        if plain and type(result) not in READ and get() is None:
+            append(perf_counter() - start)
             try:
                 leave()
             except IndexError:  # forked in the middle of the call
                 pass
             if len(seconds) > full:
-                recorder.relieve()
+                watch.monitor.recorder.relieve()
         elif type(result) in UNDONE:
             leave()
             return _wrapper_of(result)(watch, lambda *_, **__: result)(*args, **kwargs)
