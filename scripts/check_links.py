@@ -12,7 +12,9 @@ LINK = re.compile(r"!?\[[^\]]*\]\(([^)#\s]+)[^)]*\)")
 
 def main() -> int:
     """Return 1 when a link leads nowhere."""
-    names = subprocess.run(["git", "ls-files", "-co", "--exclude-standard", "*.md"], check=True, capture_output=True, text=True).stdout
+    names = subprocess.run(
+        ["git", "ls-files", "-co", "--exclude-standard", "*.md"], check=True, capture_output=True, text=True
+    ).stdout
     broken = 0
     for name in names.splitlines():
         page = Path(name)

@@ -344,7 +344,7 @@ def load_config(
     ------
     ConfigError   with a line for every problem.
     """
-    file = Path(os.path.abspath(path))  # links are not followed: their folder is not the file's
+    file = Path(os.path.abspath(path))  # noqa: PTH100 - links are not followed: their folder is not the file's
     return parse_config(read_file(Path(path)), str(path), environ, file.parent, secrets=secrets)
 
 

@@ -48,7 +48,7 @@ class _Loader(yaml.SafeLoader):
                 first[key.tag, key.value] = key.start_mark.line
         return node
 
-    def construct_object(self, node: Any, deep: bool = False) -> Any:
+    def construct_object(self, node: Any, deep: bool = False) -> Any:  # noqa: FBT001, FBT002 - PyYAML's
         try:
             return super().construct_object(node, deep=deep)
         except (ValueError, ArithmeticError, LookupError, AttributeError, TypeError):
@@ -113,7 +113,7 @@ def read_yaml(text: str, where: str) -> dict[str, Any]:
         given = Shown(f"longer than {LARGEST_TEXT} characters")
         raise ConfigError(fault(where, "file", given, CONFIGURATION, "Name the configuration, not a data file."))
     try:
-        tree = yaml.load(text, _Loader)  # a SafeLoader
+        tree = yaml.load(text, _Loader)  # noqa: S506 - a SafeLoader
     except _Twice as error:
         remedy = f"Remove one of the two; the first is in line {error.first_line + 1}."
         line = f"{where}:{error.line}"

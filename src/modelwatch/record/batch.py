@@ -1,4 +1,4 @@
-"""A batch of predictions as columns: from a pandas DataFrame, an Arrow table, or a dict of arrays, without importing either library."""
+"""A batch of predictions as columns: from a DataFrame, an Arrow table or a dict of arrays; imports neither library."""
 
 from __future__ import annotations
 
@@ -42,7 +42,9 @@ def columns_of(
             found[name] = _values(column)
     lengths = {len(column) for column in (*columns.values(), *found.values())}
     if len(lengths) > 1:
-        raise ModelwatchError(f"record_batch: lengths of the columns are {sorted(lengths)!r}; expected one. Give a value for every row.")
+        raise ModelwatchError(
+            f"record_batch: lengths of the columns are {sorted(lengths)!r}; expected one. Give a value for every row."
+        )
     n = lengths.pop() if lengths else 0
     columns.setdefault("endpoint", [endpoint] * n)
     return columns, found, n
@@ -56,12 +58,13 @@ def _named_columns(frame: Any) -> Mapping[str, Any]:
     if hasattr(frame, "columns") and hasattr(frame, "__getitem__"):  # pandas, polars
         return {name: frame[name] for name in frame.columns}
     raise ModelwatchError(
-        f"record_batch: type of the batch is {type(frame).__name__!r}; expected a DataFrame, an Arrow table or a dict of arrays. Convert it."
+        f"record_batch: type of the batch is {type(frame).__name__!r}; expected a DataFrame, "
+        "an Arrow table or a dict of arrays. Convert it."
     )
 
 
 def _values(column: Any) -> Column:
-    """A column whose values are judged by the kernel: an array of numbers where it is one, else a list."""
+    """Return a column for the kernel to judge: an array where it is one of numbers, else a list."""
     if hasattr(column, "to_pylist"):  # Arrow: null and NaN are different things
         if column.null_count == 0 and str(column.type) in {"double", "float", "int64", "int32", "int16", "int8"}:
             return np.asarray(column)

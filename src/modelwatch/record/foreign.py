@@ -1,4 +1,4 @@
-"""What the host itself has registered with prometheus_client, for the same page; without families that carry one of our names."""
+"""What the host has registered with prometheus_client, for the same page; without families of our names."""
 
 from __future__ import annotations
 
@@ -11,8 +11,10 @@ if TYPE_CHECKING:
     from prometheus_client import Metric
     from prometheus_client.registry import Collector, CollectorRegistry
 
-OURS = frozenset(metric.name.removesuffix("_total") for metric in vars(names).values() if isinstance(metric, names.Metric))
-#: Collectors that prometheus_client registers by itself and that know one process only: one worker does not speak for all.
+OURS = frozenset(
+    metric.name.removesuffix("_total") for metric in vars(names).values() if isinstance(metric, names.Metric)
+)
+#: Collectors of prometheus_client's own that know one process only: one worker does not speak for all.
 PER_PROCESS = frozenset({"ProcessCollector", "PlatformCollector", "GCCollector"})
 
 
@@ -25,7 +27,9 @@ class _Guarded:
     def collect(self) -> Iterator[Metric]:
         # the registry has no public list of its collectors, and its own collect() ends at the first one that raises
         collectors: list[Collector] = [
-            collector for collector in getattr(self._registry, "_collector_to_names", {}) if type(collector).__name__ not in PER_PROCESS
+            collector
+            for collector in getattr(self._registry, "_collector_to_names", {})
+            if type(collector).__name__ not in PER_PROCESS
         ]
         for collector in collectors:
             try:
