@@ -37,8 +37,7 @@ class Middleware:
     """Counts every HTTP request and WebSocket connection of an ASGI app.
 
     The endpoint is the route, never the path; a request that no route answered is `__unmatched__`. A streamed
-    answer is timed to
-    its end. A request whose client goes away is cancelled, not failed.
+    answer is timed to its end. A request whose client goes away is cancelled, not failed.
 
     Parameters
     ----------
@@ -49,6 +48,7 @@ class Middleware:
 
     def __init__(self, app: App, monitor: Monitor, ignore: Collection[str] = ()) -> None:
         self.app, self.monitor = app, monitor
+        self.busy = monitor.recorder.busy
         self._ignored = frozenset(ignore)
         self._below = tuple(f"{path.rstrip('/')}/" for path in ignore if path != "/")
         self._paths: dict[Any, str] | None = None
@@ -64,7 +64,7 @@ class Middleware:
         if self._paths is None:
             self._learn_routes(scope)
         exchange = _Exchange(self, scope, receive, send)
-        token = current.set(exchange.request)
+        token = current.set(exchange)
         try:
             await self.app(scope, exchange.receiving, exchange.sending)
         except BaseException as error:
@@ -77,7 +77,9 @@ class Middleware:
             current.reset(token)
 
     def _is_ignored(self, scope: Scope) -> bool:
-        path = scope["path"].removeprefix(scope.get("root_path", ""))
+        path, root_path = scope["path"], scope.get("root_path")
+        if root_path:
+            path = path.removeprefix(root_path)
         return path in self._ignored or path.startswith(self._below)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
@@ -112,7 +114,8 @@ class Middleware:
         """Return the route that answered: its path with the names of its parameters."""
         path = getattr(scope.get("route"), "path", None)
         if path is not None:
-            return f"{scope.get('root_path', '').removeprefix(root_path)}{path}"
+            mounted = scope.get("root_path", "")
+            return str(path) if mounted == root_path else f"{mounted.removeprefix(root_path)}{path}"
         try:
             found = (self._paths or {}).get(scope.get("endpoint"))
         except TypeError:  # an endpoint that cannot be hashed
@@ -120,19 +123,19 @@ class Middleware:
         return UNMATCHED if found is None else found
 
 
-class _Exchange:
+class _Exchange(Request):
     """One request and its answer."""
 
-    __slots__ = ("done", "gone", "middleware", "outer", "receive", "request", "root_path", "scope", "send", "status")
+    __slots__ = ("done", "gone", "middleware", "outer", "receive", "root_path", "scope", "send", "status")
 
     def __init__(self, middleware: Middleware, scope: Scope, receive: Receive, send: Send) -> None:
+        super().__init__(middleware.monitor)
         self.middleware, self.scope, self.receive, self.send = middleware, scope, receive, send
         self.root_path = scope.get("root_path", "")
         self.status = 0
         self.done = self.gone = False
         self.outer = current.get()
-        middleware.monitor.recorder.busy.append(None)
-        self.request = Request(middleware.monitor)
+        middleware.busy.append(None)
 
     async def receiving(self) -> Message:
         message = await self.receive()
@@ -140,36 +143,43 @@ class _Exchange:
             self.gone = True
         return message
 
-    async def sending(self, message: Message) -> None:
+    def sending(self, message: Message) -> Awaitable[None]:
+        """Pass a message on; no coroutine of our own but for the last one."""
         kind = message["type"]
         if kind == "http.response.start":
             self.status = message["status"]
-            headers = [*message.get("headers", ()), (REQUEST_ID_HEADER, self.request.id.encode())]
-            message = {**message, "headers": headers}
-        await self.send(message)
-        if kind == "http.response.body" and not message.get("more_body", False):
-            self.finish(None)
+            message["headers"] = [*message.get("headers", ()), (REQUEST_ID_HEADER, self.id.encode())]
+        elif kind == "http.response.body":
+            if not message.get("more_body", False):
+                return self._sending_last(message)
         elif kind == "websocket.close" and message.get("code", 1000) in (1011, 1012, 1013, 1014):
             self.status = message["code"]
+        return self.send(message)
+
+    async def _sending_last(self, message: Message) -> None:
+        await self.send(message)
+        self.finish(None)
 
     def finish(self, error: str | None) -> None:
         """Count the request, once: at the end of the answer, or of the app when there was none."""
         if self.done:
             return
+        duration = perf_counter() - self.start
         self.done = True
-        request, monitor = self.request, self.middleware.monitor
-        duration = perf_counter() - request.start
-        if error is None and self.gone:
-            error = CANCELLED
-        if error is None and self.scope["type"] == "websocket":
-            error = f"websocket_{self.status}" if self.status else None
-        elif error is None and self.status >= 500:
-            error = request.error or f"http_{self.status}"
-        elif error is None and not self.status:
-            error = "no_response"
-        if request.endpoint is None:
-            request.endpoint = self.middleware.endpoint(self.scope, self.root_path)
-        monitor.finish(request, duration, error, self.outer)
+        if error is None and (self.gone or not 0 < self.status < 500 or self.scope["type"] == "websocket"):
+            error = self._error()
+        if self.endpoint is None:
+            self.endpoint = self.middleware.endpoint(self.scope, self.root_path)
+        self.middleware.monitor.finish(self, duration, error, self.outer)
+
+    def _error(self) -> str | None:
+        if self.gone:
+            return CANCELLED
+        if self.scope["type"] == "websocket":
+            return f"websocket_{self.status}" if self.status else None
+        if self.status >= 500:
+            return self.error or f"http_{self.status}"
+        return "no_response"
 
 
 def _routes(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[Any, str]]:

@@ -196,7 +196,7 @@ class Monitor:
             except IndexError:  # forked in the middle of the request
                 pass
             request.error = error
-            if type(outer) is Request and outer.monitor is self and not outer.claimed:
+            if isinstance(outer, Request) and outer.monitor is self and not outer.claimed:
                 outer.take(request)
                 return
             recorder.put(request.event(duration, error))
