@@ -216,6 +216,33 @@ def test_a_blocked_batch_is_given_up_and_counted(recorder, monkeypatch):
     assert (folded(recorder), recorder.abandoned) == (10, 10)
 
 
+def test_a_fold_is_not_entered_again(recorder, monkeypatch):
+    """Whatever records in the middle of a fold, by the same thread, waits for its turn; so do a flush and a batch."""
+    recorder.limit = 5
+    inside, fold = [], recorder.kernel.fold
+
+    def folding(events):
+        inside.append(len(inside))
+        assert len(inside) == 1
+        for i in range(50):
+            recorder.put(event(i))
+        assert recorder.fold_waiting() is False
+        assert recorder.snapshot() is None
+        assert recorder.fold_columns({"endpoint": ["/p"]}, {}, 1) is False
+        fold(events)
+        inside.clear()
+
+    monkeypatch.setattr(recorder.kernel, "fold", folding)
+    for i in range(6):
+        recorder.put(event(i))
+    assert len(recorder.pending) == 50
+    assert folded(recorder) == 6
+    assert recorder.abandoned == 1
+    monkeypatch.undo()
+    recorder.fold_waiting()
+    assert folded(recorder) == 56
+
+
 class Bomb:
     """An object that records when it is collected."""
 

@@ -228,6 +228,7 @@ def test_a_monitor_that_is_closed_leaves_the_others_alone(tmp_path):
     first, second = (Monitor(name, "1", live=tmp_path / "live.db") for name in ("first", "second"))
     first.record("/p")
     assert first.close()
+    assert second.worker.is_running()
     second.record("/p")
     assert second.flush(5)
     assert in_file(tmp_path / "live.db") == 2
@@ -299,6 +300,7 @@ def test_throughput_counts_a_minute_however_often_it_is_flushed(tmp_path):
     for _ in range(1000):
         clock.advance(0.01)
         assert commit(worker)
+    assert len(worker._rates[KEY]) < 125
     assert scraped(worker, "ml_throughput_requests_per_second") == pytest.approx(50 / 60, abs=0.05)
     for _ in range(60):
         clock.advance(1)

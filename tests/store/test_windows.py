@@ -177,6 +177,23 @@ def test_time_that_goes_back_is_summed_anew():
     assert requests(windows, DAY) == 7
 
 
+def test_old_minutes_by_the_hour_leave_as_minutes_do():
+    """A window that ends within an hour of old minutes, and minutes that come late for such an hour: the sums stay right."""
+    size = FINE_S + 30 * MINUTE
+    windows, rows = Windows((size, 3 * DAY)), {}
+    for n in range(60):
+        rows[n] = row(1, NOON + 60 * n)
+    windows.apply(news(*rows.values()), NOON + 3600, {})
+    for step in range(0, 3 * 60, 7):
+        now = NOON + FINE_S + step * MINUTE
+        late = row(3, NOON + 60 * (step % 60), worker=f"late {step}")
+        rows[-step - 1] = late
+        windows.apply(news(late), now, {})
+        for window_s in windows.windows_s:
+            assert windows.sum(KEY, window_s).as_dict() == naive(rows, now, window_s).as_dict(), (step, window_s)
+    assert len(windows._rows[KEY]) < 60
+
+
 def test_other_edges_are_left_out_and_taken_in():
     """A changed configuration: histograms are summed again on the new edges, counters keep everything."""
     new = ModelSchema(latency=(0.2, 1.0))
