@@ -192,6 +192,12 @@ def test_old_minutes_by_the_hour_leave_as_minutes_do():
         for window_s in windows.windows_s:
             assert windows.sum(KEY, window_s).as_dict() == naive(rows, now, window_s).as_dict(), (step, window_s)
     assert len(windows._rows[KEY]) < 60
+    for step in range(0, 4 * 60, 13):
+        now = NOON + 3 * DAY - HOUR + step * MINUTE
+        windows.apply(news(), now, {})
+        if now < NOON + 3 * DAY or now > NOON + 3 * DAY + HOUR:  # an hour leaves as a whole
+            assert windows.sum(KEY, 3 * DAY).as_dict() == naive(rows, now, 3 * DAY).as_dict(), step
+    assert windows.sum(KEY, 3 * DAY).is_empty()
 
 
 def test_other_edges_are_left_out_and_taken_in():

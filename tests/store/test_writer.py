@@ -423,6 +423,9 @@ def test_commits_that_the_disk_has_lost_are_made_again(path):
             each.writer._forget_connection()
             each.reader.close()
 
+    clock.advance(60)
+    for worker in workers:
+        commit(worker)  # the end of the minute
     close()
     earlier = path.read_bytes()
     for _ in range(3):
