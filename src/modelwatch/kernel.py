@@ -30,7 +30,7 @@ Floats = npt.NDArray[np.float64]
 Numbers = tuple[Floats, "npt.NDArray[np.intp] | None", int, int]
 
 HUGE = 1e200  # values are taken as at most this in a sum, which must stay finite
-LONGEST_SECONDS = 1e8  # a longer request is a fault of the caller's clock; sums of nanoseconds must fit
+LONGEST_SECONDS = 86_400.0  # more is another unit or a fault of a clock; sums of nanoseconds must fit
 _ABSENT = object()
 
 
@@ -94,7 +94,10 @@ class Kernel:
         self._value_edges = np.array([*schema.value_edges, np.inf])
         self._threshold = (f"{schema.threshold:g}",)
         cap = schema.cap
-        self.endpoints, self.error_types = LabelCodes(cap), LabelCodes(cap)
+        self.endpoints, self.error_types = (
+            LabelCodes(cap),
+            LabelCodes(cap, (CANCELLED,)),
+        )  # told apart above the cap, too
         self.classes, self.segments = LabelCodes(cap, schema.classes or ()), LabelCodes(cap)
         fair = max(10, cap // max(1, len(schema.categorical)))
         self.categories = {name: LabelCodes(fair, known) for name, known in schema.categorical.items()}
@@ -150,7 +153,9 @@ class Kernel:
 
     def know_endpoint(self, endpoint: str) -> None:
         """Make the series of an endpoint exist, at 0."""
-        row = self._endpoint_row(endpoint)
+        self._know(self._endpoint_row(endpoint))
+
+    def _know(self, row: Labels) -> None:
         for table in (self._requests, self._failed, self._cancelled, self._durations):
             table.row(row)
 
@@ -203,7 +208,10 @@ class Kernel:
             codes[nameless] = self.endpoints.encode_one(names.INVALID)
         present = _present(codes)
         for code, n in present:
-            self._requests.count((self.endpoints.names[code],), n)
+            row = (self.endpoints.names[code],)
+            if row not in self._cancelled.rows:
+                self._know(row)
+            self._requests.count(row, n)
         seconds, at, _, wrong = numbers(durations, self.caught)
         self._refuse("duration", "type", wrong)
         cancelled = self._fold_errors(codes, errors)
@@ -241,7 +249,8 @@ class Kernel:
             self._failed.count((endpoint,))
             row = (endpoint, kind)
             if row not in self._errors.rows and len(self._errors.rows) >= self.schema.cap:
-                self._overflows.count((names.ERRORS.name, "error_type"))
+                if kind != names.OTHER:  # else it is counted already
+                    self._overflows.count((names.ERRORS.name, "error_type"))
                 row = (names.OTHER, names.OTHER)
             self._errors.count(row)
         self._settle("error", names.ERRORS, "error_type", self.error_types)
@@ -311,7 +320,7 @@ class Kernel:
         except self.caught:  # a feature is absent or no number: column by column
             columns, given = [], 0
             for name in self.numeric:
-                values, present = _column(good, name)
+                values, present = _column(good, name, self.caught)
                 given += present
                 columns.append(numbers(values, self.caught))
             self._observe_features(columns)
@@ -319,7 +328,7 @@ class Kernel:
             if not self._observe_matrix(matrix):
                 self._observe_features([(column, None, 0, 0) for column in matrix])
         for name in self.categories:
-            values, present = _column(good, name)
+            values, present = _column(good, name, self.caught)
             given += present
             self._observe_categories(name, values)
         self._refuse("feature", "unknown", sum(map(len, good)) - given)
@@ -375,6 +384,8 @@ class Kernel:
                 self._count_invalid(name, "missing", n)
             elif codes.names[code] != names.INVALID:
                 self._categories.count((name, codes.names[code]), n)
+            else:  # a category of this very name
+                self._count_invalid(name, "type", n - sum(refused.values()))
 
     def _count_invalid(self, feature: str, reason: str, n: int) -> None:
         """Count values in no bin; those that had a value of the wrong kind are refused values, too."""
@@ -390,11 +401,21 @@ def _present(codes: npt.NDArray[np.intp]) -> list[tuple[int, int]]:
     return [(code, int(counts[code])) for code in np.flatnonzero(counts).tolist()]
 
 
-def _column(rows: list[dict[str, Any]], name: str) -> tuple[list[Any], int]:
+def _column(rows: list[dict[str, Any]], name: str, caught: type[BaseException]) -> tuple[list[Any], int]:
     """Return the values of one feature, None where it is absent, and how many rows have the key."""
-    values = list(map(dict.get, rows, repeat(name), repeat(_ABSENT)))
+    try:
+        values = list(map(dict.get, rows, repeat(name), repeat(_ABSENT)))
+    except caught:  # another key's own __eq__
+        values = [_value(row, name, caught) for row in rows]
     absent = sum(value is _ABSENT for value in values)
     return ([None if value is _ABSENT else value for value in values] if absent else values), len(rows) - absent
+
+
+def _value(row: dict[str, Any], name: str, caught: type[BaseException]) -> Any:
+    try:
+        return row.get(name, _ABSENT)
+    except caught:
+        return _ABSENT
 
 
 def _sum(values: Floats) -> float:

@@ -50,9 +50,13 @@ def label_text(value: object) -> tuple[str, str]:
     return text, ""
 
 
+#: The name of a class. Not `kind.__name__`, which a metaclass may answer.
+name_of: Callable[[type], str] = type.__dict__["__name__"].__get__
+
+
 def is_missing(value: object) -> bool:
     """Tell None and pandas' NA from values."""
-    return value is None or type(value).__name__ == "NAType"
+    return value is None or name_of(type(value)) == "NAType"
 
 
 class LabelCodes:
@@ -81,10 +85,15 @@ class LabelCodes:
 
     def encode_one(self, value: object) -> int:
         """Return the code of a value."""
-        same = self._typed.get(type(value))  # 1, True and 1.0 are one dict key: each type has a map of its own
-        code = same.get(value) if same is not None else self._code.get(value) if type(value) is str else None
+        kind, same = type(value), None
+        if kind is str:
+            code = self._code.get(value)  # type: ignore[call-overload]  # a str
+        else:  # identity: the class may be unhashable, too
+            if kind is int or kind is bool or kind is np.int64 or kind is np.bool_:
+                same = self._typed[kind]  # 1, True and 1.0 are one dict key: each type has a map of its own
+            code = None if same is None else same.get(value)
         if code is not None:
-            return code
+            return code  # type: ignore[no-any-return]  # an int
         if is_missing(value):
             return NONE_CODE
         text, refused = label_text(value)
@@ -97,7 +106,7 @@ class LabelCodes:
                 return OTHER_CODE
             self.know(text)
             code = self._code[text]
-        if same is not None and len(same) < self.cap:
+        if same is not None and not refused and len(same) < self.cap:  # a refused value is counted every time
             same[value] = code
         return code
 

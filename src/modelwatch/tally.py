@@ -54,7 +54,8 @@ class TableSchema:
     fingerprint: str = field(init=False, compare=False, default="")
 
     def __post_init__(self) -> None:
-        text = json.dumps([self.name, self.labels, self.width, self.sums, self.edges, self.rows], default=float)
+        edges = [[float(edge) + 0.0 for edge in given] for given in self.edges]  # 1 and 1.0, -0.0 and 0.0 are the same
+        text = json.dumps([self.name, self.labels, self.width, self.sums, edges, self.rows])
         object.__setattr__(self, "fingerprint", blake2b(text.encode(), digest_size=6).hexdigest())
 
 

@@ -31,7 +31,12 @@ def columns_of(
     ------
     ModelwatchError   no such form, or columns of different lengths.
     """
-    named = _named_columns(frame)
+    try:
+        named = _named_columns(frame)
+    except BaseException as error:  # whatever the object's own code raises
+        if isinstance(error, ModelwatchError):
+            raise
+        raise ModelwatchError(f"record_batch: the batch raises {type(error).__name__} when it is read.") from None
     columns: dict[str, Column] = {}
     found: dict[str, Column] = {}
     for name, column in named.items():
@@ -72,11 +77,18 @@ def _values(column: Any) -> Column:
     dtype = getattr(column, "dtype", None)
     if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
         return np.asarray(column)
-    return list(column.tolist()) if hasattr(column, "tolist") else list(column)
+    values = list(column.tolist()) if hasattr(column, "tolist") else list(column)
+    if dtype is not None and not isinstance(dtype, np.dtype):  # pandas' text and categories: NaN stands for None
+        return _without_nan(values)
+    return values
 
 
 def _labels(column: Any) -> Column:
     values = _values(column)
     if isinstance(values, np.ndarray):
         values = values.tolist()
+    return _without_nan(values)
+
+
+def _without_nan(values: Any) -> list[Any]:
     return [None if type(value) is float and value != value else value for value in values]

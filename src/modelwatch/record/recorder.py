@@ -206,6 +206,7 @@ class Recorder:
         with self.held(BATCH_WAIT_S) as held:
             if held:
                 self.folds += 1
+                self.kernel.caught = BaseException  # whatever a value's own code raises
                 self.kernel.fold_columns(columns, features, n)
             else:
                 self.abandoned += n
