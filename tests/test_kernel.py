@@ -94,7 +94,8 @@ class Naive:
 
     def bucket(self, table: str, labels: tuple[str, ...], edges: tuple[float, ...], value: float) -> None:
         """Put a value into its bucket: (previous, upper]."""
-        self.histograms[(table, *labels, bisect.bisect_left(edges, value))] += 1
+        at = (table, *labels, bisect.bisect_left(edges, value))
+        self.histograms[at] += 1
 
     def event(self, event: tuple[Any, ...]) -> None:
         """Count one event."""
@@ -179,7 +180,8 @@ def counted(kernel: Kernel) -> tuple[Counter[tuple[str, ...]], Counter[tuple[Any
             if name in (names.DURATION.name, names.CONFIDENCE.name, names.FEATURE_VALUE.name):
                 histograms.update({(name, *labels, i): n for i, n in enumerate(cells) if n})
             else:
-                counts[(name, *labels)] += sum(cells)
+                at = (name, *labels)
+                counts[at] += sum(cells)
     return counts, histograms
 
 

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
-from itertools import chain
+from itertools import chain, groupby
+from operator import attrgetter
 from typing import Any
 
 import numpy as np
@@ -17,6 +18,7 @@ from modelwatch.tally import Labels, Table, Tally
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
 OPENMETRICS = "application/openmetrics-text; version=1.0.0; charset=utf-8"
+LARGEST = np.iinfo(np.int64).max
 
 
 @dataclass(frozen=True)
@@ -57,29 +59,29 @@ class _Block:
         self.table: Table | None = None
         self.made = 0
         self.parts: list[tuple[str, str]] = []  # per row: its lines, and the lines that OpenMetrics leaves out
-        self.edges, self.columns = _shown_edges(metric, source.schema)
+        self.shown = _shown_edges(metric, source.schema)
+        self.columns: list[list[int]] = []  # per row of a histogram: where the counts of its edges are
         # A sum that can fall is no counter, and OpenMetrics forbids it; without a sum it forbids the count, too.
-        self.summed = not self.edges or all(not edges or edges[0] >= 0 for edges in self.edges)
+        self.summed = all(not edges or edges[0] >= 0 for edges, _ in self.shown.values())
 
     def grow(self, table: Table) -> bool:
-        """Make the lines of rows that are new; return whether there were any."""
-        if table is not self.table:  # summed up anew: the rows may have another order
-            self.table, self.made, self.parts = table, 0, []
+        """Make the lines of rows that are new; return whether the lines are other ones than before."""
+        anew = table is not self.table
+        if anew:  # summed up anew: the rows may have another order
+            self.table, self.made, self.parts, self.columns = table, 0, [], []
         new = list(table.rows)[self.made :]
         for labels in new:
             self.parts.append(self._lines(labels))
         self.made += len(new)
-        return bool(new)
-
-    def _edges_of(self, row: int) -> tuple[float, ...]:
-        return self.edges[row if len(self.edges) > 1 or self.metric is names.FEATURE_VALUE else 0]
+        return anew or bool(new)
 
     def _lines(self, labels: Labels) -> tuple[str, str]:
         inside = label_set(self.constant | dict(zip(self.metric.labels, labels, strict=True))).replace("%", "%%")
         name = self.metric.name
         if self.metric.kind != "histogram":
             return f"{name}{{{inside}}} %d\n", ""
-        edges = self._edges_of(len(self.parts))
+        edges, columns = self.shown[labels if self.metric is names.FEATURE_VALUE else ()]
+        self.columns.append(columns)
         text = "".join(f'{name}_bucket{{{inside},le="{number(edge)}"}} %d\n' for edge in (*edges, np.inf))
         count = f"{name}_count{{{inside}}} %d\n"
         return (f"{text}{count}{name}_sum{{{inside}}} %a\n", "") if self.summed else (text, count)
@@ -97,17 +99,18 @@ class _Block:
         upto = counts.cumsum(axis=1)
         with_count = self.summed or not openmetrics
         if len(set(map(len, self.columns))) == 1:
-            picked = np.array(self.columns if len(self.columns) == len(upto) else self.columns * len(upto), np.intp)
-            rows = _pick(upto, picked.reshape(len(upto), -1), with_count=with_count).tolist()
+            rows = _pick(upto, np.array(self.columns, np.intp), with_count=with_count).tolist()
         else:
             one = [
                 _pick(upto[i : i + 1], np.array([c], np.intp), with_count=with_count)
-                for i, c in enumerate(self.columns[: self.made])
+                for i, c in enumerate(self.columns)
             ]
             rows = [row.tolist()[0] for row in one]
         if self.summed:
-            scale = 1e-9 if table.sums_kind == "ns" else 1.0
-            for row, total in zip(rows, (table.sums[: self.made] * scale).tolist(), strict=True):
+            sums = table.sums[: self.made]
+            if table.sums_kind == "ns":
+                sums = (sums & LARGEST) / 1e9  # after 292 years it begins again at 0, as a counter may
+            for row, total in zip(rows, sums.tolist(), strict=True):
                 row.append(total)
         return list(chain.from_iterable(rows))
 
@@ -119,19 +122,18 @@ def _pick(upto: npt.NDArray[np.int64], columns: npt.NDArray[np.intp], *, with_co
     return np.concatenate([shown, total, total] if with_count else [shown, total], axis=1)
 
 
-def _shown_edges(metric: Metric, schema: ModelSchema) -> tuple[list[tuple[float, ...]], list[list[int]]]:
-    """Return (edges shown, their columns): one of each for all rows, or one for each feature."""
+def _shown_edges(metric: Metric, schema: ModelSchema) -> dict[Labels, tuple[tuple[float, ...], list[int]]]:
+    """Return (edges shown, their columns) for each feature's row; of other histograms one under `()` for all rows."""
+    pairs: dict[Labels, tuple[tuple[float, ...], tuple[float, ...]]] = {}
     if metric is names.FEATURE_VALUE:
-        pairs = list(schema.numeric.values())
+        pairs = {(name,): edges for name, edges in schema.numeric.items()}
     elif metric is names.CONFIDENCE:
-        pairs = [(schema.confidence, tuple(sorted({*CONFIDENCE_EDGES, schema.threshold})))]
+        pairs[()] = schema.confidence, tuple(sorted({*CONFIDENCE_EDGES, schema.threshold}))
     elif metric is names.DURATION:
-        pairs = [(schema.latency, schema.latency)]
+        pairs[()] = schema.latency, schema.latency
     elif metric is names.PREDICTION_VALUE:
-        pairs = [(schema.value_edges, schema.value_edges)]
-    else:
-        pairs = []
-    return [shown for _, shown in pairs], [[kept.index(edge) for edge in shown] for kept, shown in pairs]
+        pairs[()] = schema.value_edges, schema.value_edges
+    return {row: (shown, [kept.index(edge) for edge in shown]) for row, (kept, shown) in pairs.items()}
 
 
 COUNTED = (
@@ -169,10 +171,11 @@ class _Family:
         if stale or openmetrics not in self.templates:
             if stale:
                 self.templates.clear()
+                self.blocks = {key: self.blocks[key] for key in order}  # versions that are gone are forgotten
             body = "".join([block.template(openmetrics=openmetrics) for block in blocks])
             head = head_lines(self.metric, openmetrics=openmetrics).replace("%", "%%")
             # bytes % values takes half the time of str % values, and needs no encoding afterwards
-            self.templates[openmetrics] = (head + body).encode() if body else b""
+            self.templates[openmetrics] = (head + body).encode(errors="replace") if body else b""
         values = chain.from_iterable([block.values(openmetrics=openmetrics) for block in blocks])
         return self.templates[openmetrics] % tuple(values)
 
@@ -217,24 +220,21 @@ class Page:
                 family.blocks.clear()
                 family.templates.clear()
                 on_error(family.metric.name, error)
-        parts.append(_render_gauges(gauges, openmetrics=openmetrics))
+        for metric, values in groupby(gauges, attrgetter("metric")):
+            try:
+                parts.append(_render_gauges(metric, values, openmetrics=openmetrics))
+            except Exception as error:  # noqa: BLE001
+                on_error(metric.name, error)
         parts.append(foreign)
         if openmetrics:
             parts.append(b"# EOF\n")
         return b"".join(parts)
 
 
-def _render_gauges(gauges: Sequence[GaugeValue], *, openmetrics: bool) -> bytes:
-    lines: list[str] = []
-    last: Metric | None = None
+def _render_gauges(metric: Metric, gauges: Iterable[GaugeValue], *, openmetrics: bool) -> bytes:
+    lines = [head_lines(metric, openmetrics=openmetrics)]
     for gauge in gauges:
-        if gauge.metric is not last:
-            lines.append(head_lines(gauge.metric, openmetrics=openmetrics))
-            last = gauge.metric
         inside = label_set(gauge.labels)
-        lines.append(
-            f"{gauge.metric.name}{{{inside}}} {number(gauge.value)}\n"
-            if inside
-            else f"{gauge.metric.name} {number(gauge.value)}\n"
-        )
-    return "".join(lines).encode()
+        series = f"{metric.name}{{{inside}}}" if inside else metric.name
+        lines.append(f"{series} {number(gauge.value)}\n")
+    return "".join(lines).encode(errors="replace")
