@@ -107,8 +107,10 @@ def _digest(content: Mapping[str, Any]) -> str:
 def _numeric(given: Mapping[str, Any]) -> NumericProfile:
     edges, exported = (tuple(map(float, given[name])) for name in ("edges", "exported"))
     profile = NumericProfile(edges, exported, tuple(map(int, given["counts"])))
-    if not all(map(np.isfinite, edges)) or any(b <= a for a, b in pairwise(edges)):
+    if not all(map(np.isfinite, edges)) or any(b <= a for e in (edges, exported) for a, b in pairwise(e)):
         raise ValueError("edges are not finite and increasing")
+    if min(profile.counts, default=0) < 0:
+        raise ValueError("counts are below 0")
     if len(edges) >= FINE or len(profile.counts) != len(edges) + 1 or not set(profile.exported) <= set(edges):
         raise ValueError("edges, exported and counts do not fit each other")
     return profile
@@ -136,6 +138,10 @@ def profile_numeric(values: Sequence[float] | npt.NDArray[np.float64]) -> Numeri
         fine = exported = distinct[:-1]
     else:
         fine, exported = (_quantile_edges(column, bins) for bins in (FINE, EXPORTED))
+        if not len(fine):  # nearly all are the largest value: it keeps a bin of its own
+            fine = distinct[-2:-1]
+        if not len(exported):
+            exported = fine[-1:]
     upto = np.append(column.searchsorted(fine, "right"), len(column))
     counts = np.diff(upto, prepend=0)
     return NumericProfile(tuple(fine.tolist()), tuple(exported.tolist()), tuple(counts.tolist()))

@@ -33,7 +33,7 @@ def latency_edges(thresholds: Sequence[float] = ()) -> tuple[float, ...]:
     >>> latency_edges([0.5])
     (0.01, 0.05, 0.1, 0.25, 0.35, 0.5, 0.75, 1.0, 2.0, 5.0, 10.0)
     """
-    wanted = {float(f"{t * k:.12g}") for t in thresholds for k in (0.5, 0.7, 1, 1.5, 2)}
+    wanted = {float(f"{t * k:.12g}") for t in thresholds for k in (0.5, 0.7, 1.5, 2)} | {float(t) for t in thresholds}
     spare = [edge for edge in LATENCY_EDGES if edge not in wanted]
     while spare and len(wanted) + len(spare) > MOST_LATENCY_EDGES:
         spare.pop(0)

@@ -105,7 +105,8 @@ class Signal:
             outcome: Outcome = "ok"
             reason = ""
             if value is None:
-                outcome, reason = "cannot_tell", "no requests in this window"
+                reason = "these counts cannot tell it" if samples else "no requests in this window"
+                outcome = "cannot_tell"
             elif samples < self.smallest:
                 outcome, reason = "cannot_tell", f"{samples} of {self.smallest} requests that are needed"
             elif limit is not None and value > limit:

@@ -35,7 +35,7 @@ def histogram_quantile(
 
     Returns
     -------
-    Quantile, or None when there are no observations.
+    Quantile, or None when there are no observations or no edges.
 
     Raises
     ------
@@ -43,8 +43,8 @@ def histogram_quantile(
 
     Examples
     --------
-    >>> histogram_quantile([0.1, 0.5, 1], [20, 60, 15, 5], 0.5)
-    Quantile(value=0.3, low=0.1, high=0.5)
+    >>> histogram_quantile([0.1, 0.5, 1], [20, 60, 15, 5], 0.1)
+    Quantile(value=0.05, low=0.0, high=0.1)
     >>> histogram_quantile([0.1, 0.5, 1], [20, 60, 15, 5], 0.99)
     Quantile(value=1, low=1, high=None)
 
@@ -56,10 +56,10 @@ def histogram_quantile(
         raise ValueError(f"histogram_quantile: q is {q!r}; expected 0 to 1. Give 0.95 for the 95th percentile.")
     upto = np.cumsum(counts)
     total = int(upto[-1])
-    if total == 0:
+    if total == 0 or not len(edges):
         return None
     rank = q * total
-    bucket = int(np.argmax(upto >= rank))
+    bucket = int(np.argmax(upto >= max(rank, 1)))  # the smallest observation is in the first bucket that has any
     if bucket == len(edges):
         return Quantile(edges[-1], edges[-1], None)
     high = edges[bucket]
@@ -70,5 +70,4 @@ def histogram_quantile(
     else:
         low, before = edges[bucket - 1], int(upto[bucket - 1])
     inside = int(upto[bucket]) - before
-    value = high if inside == 0 else low + (high - low) * (rank - before) / inside
-    return Quantile(value, low, high)
+    return Quantile(min(low + (high - low) * (rank - before) / inside, high), low, high)

@@ -1,8 +1,8 @@
 """The tally: mergeable counts of one model version over some span of time. Adding tallies is the only aggregation.
 
 A tally has a table per metric; a table has a row per label set and a column per bucket. Cells are int64, and so are
-sums of
-durations (nanoseconds): adding is exact in any order. Only sums of features, values and confidences are float64.
+sums of durations (nanoseconds): adding is exact in any order. Only sums of features, values and confidences are
+float64.
 """
 
 from __future__ import annotations
@@ -13,8 +13,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
 from hashlib import blake2b
+from itertools import chain
 from operator import eq
-from typing import Any, Literal, NamedTuple
+from typing import Any, Literal, NamedTuple, get_args
 
 import numpy as np
 import numpy.typing as npt
@@ -25,9 +26,9 @@ Labels = tuple[str, ...]
 Sums = Literal["none", "ns", "float"]
 
 LAYOUT = 1  # version of the stored bytes
-MOST_BYTES = 256 * 2**20  # of one stored tally when inflated; more is refused as damaged
+MOST_BYTES = 64 * 2**20  # of one stored tally when inflated; more is refused as damaged
+SHORT_HEAD = 8192  # bytes; longer heads have labels that come and go, and are not remembered
 NARROW = ("<u2", "<u4", "<i8")
-WHOLE = np.iinfo(np.int64)
 
 
 @dataclass(frozen=True)
@@ -196,10 +197,7 @@ class Tally:
         return delta
 
     def matching(self, schemas: Mapping[str, str]) -> Tally:
-        """Return the tables whose fingerprint is that of `schemas` ({name.
-
-        Fingerprint}), and those it does not name.
-        """
+        """Return the tables that have the fingerprint of `schemas`, {name: fingerprint}, and those it does not name."""
         new = Tally()
         new.tables = {name: t for name, t in self.tables.items() if schemas.get(name, t.fingerprint) == t.fingerprint}
         return new
@@ -228,11 +226,9 @@ class Tally:
         return {name: rows for name, table in self.tables.items() if (rows := table.as_dict())}
 
     def dump(self) -> bytes:
-        """Return compact bytes.
+        """Return compact bytes; rows without a count are left out.
 
         A JSON head, then each table's counts in the narrowest integer that holds them, deflated.
-
-        Rows without a count are left out.
         """
         head, body = [], []
         for name, table in self.tables.items():
@@ -266,7 +262,7 @@ class Tally:
             if not inflate.eof or inflate.unused_data:
                 raise ValueError("the bytes do not end where the tally does")
             at = 4 + int.from_bytes(raw[:4], "little")
-            layout, heads = _heads(raw[4:at])
+            layout, heads = (_known_heads if at <= SHORT_HEAD else _heads)(raw[4:at])
             if layout > LAYOUT:
                 raise NewerFormat(
                     f"tally: layout is {layout}; expected at most {LAYOUT}. Upgrade modelwatch to read it."
@@ -274,6 +270,8 @@ class Tally:
             tally = cls()
             for head in heads:
                 tally.tables[head.name], at = _load_table(raw, at, head)
+            if at != len(raw):
+                raise ValueError("numbers are left over")
         except NewerFormat:
             raise
         except Exception as error:  # noqa: BLE001  # whatever is wrong with it: it is damaged
@@ -294,9 +292,8 @@ class _Head(NamedTuple):
     rows: Mapping[Labels, int]
 
 
-@lru_cache(maxsize=256)
 def _heads(top: bytes) -> tuple[int, tuple[_Head, ...]]:
-    """Read the head; the rows of a minute are written again and again with the same one."""
+    """Read the head and check its types."""
     layout, heads = json.loads(top)
     found = []
     if layout > LAYOUT:
@@ -305,8 +302,13 @@ def _heads(top: bytes) -> tuple[int, tuple[_Head, ...]]:
         rows = {tuple(values): i for i, values in enumerate(labels)}
         if len(rows) != len(labels):
             raise ValueError("a row stands twice")
+        if sums not in get_args(Sums) or {type(name), type(fingerprint), *map(type, chain(*rows))} != {str}:
+            raise TypeError("a head of other types")
         found.append(_Head(name, fingerprint, NARROW[kind], width, sums, rows))
     return layout, tuple(found)
+
+
+_known_heads = lru_cache(maxsize=128)(_heads)  # the row of a minute is written again and again with the same head
 
 
 def _load_table(raw: bytes, at: int, head: _Head) -> tuple[Table, int]:
