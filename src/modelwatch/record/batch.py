@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Container, Mapping
 from typing import Any
 
@@ -75,7 +76,10 @@ def _values(column: Any) -> Column:
             return np.asarray(column)
         return list(column.to_pylist())
     dtype = getattr(column, "dtype", None)
-    if isinstance(dtype, np.dtype) and dtype.kind in "fiub":
+    if getattr(column, "ndim", 1) != 1:  # each row is no value: the kernel refuses it
+        return list(np.asarray(column).tolist())
+    # a mask is not in the array: tolist() writes None
+    if isinstance(dtype, np.dtype) and dtype.kind in "fiub" and not isinstance(column, np.ma.MaskedArray):
         return np.asarray(column)
     values = list(column.tolist()) if hasattr(column, "tolist") else list(column)
     if dtype is not None and not isinstance(dtype, np.dtype):  # pandas' text and categories: NaN stands for None
@@ -91,4 +95,4 @@ def _labels(column: Any) -> Column:
 
 
 def _without_nan(values: Any) -> list[Any]:
-    return [None if type(value) is float and value != value else value for value in values]
+    return [None if issubclass(type(value), float) and math.isnan(value) else value for value in values]
