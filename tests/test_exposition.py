@@ -139,6 +139,7 @@ def test_promtool_accepts_hostile_labels_and_every_family() -> None:
     made = source([(label, 0.1, label, label, label, 0.5, {"x": 1, "c": label, "?": 1}) for label in labels], schema)
     regression = source([("/p", 0.1, None, None, 3.0, None, None)], ModelSchema(classes=None), "2")
     kernel_tables = made.tally.tables
+    kernel_tables[names.CANCELLED.name].count(("/p",))
     kernel_tables[names.INTERNAL_ERRORS.name].count(("fold",))
     kernel_tables[names.OVERFLOW.name].count(("m", "l"))
     every = [m for m in vars(names).values() if isinstance(m, names.Metric)]

@@ -19,14 +19,38 @@ if TYPE_CHECKING:
     from modelwatch.errors import ModelwatchError as ModelwatchError
     from modelwatch.record.monitor import Monitor as Monitor
     from modelwatch.record.request import current_request as current_request
+    from modelwatch.standalone import LatencyTracker as LatencyTracker
+    from modelwatch.standalone import ThroughputMonitor as ThroughputMonitor
+    from modelwatch.standalone import monitor_ml_endpoint as monitor_ml_endpoint
+    from modelwatch.standalone import track_confidence as track_confidence
+    from modelwatch.standalone import track_prediction as track_prediction
 
 __version__ = "0.1.0"
-__all__ = ["Config", "ConfigError", "ModelwatchError", "Monitor", "__version__", "current_request", "load_config"]
+__all__ = [
+    "Config",
+    "ConfigError",
+    "LatencyTracker",
+    "ModelwatchError",
+    "Monitor",
+    "ThroughputMonitor",
+    "__version__",
+    "current_request",
+    "load_config",
+    "monitor_ml_endpoint",
+    "track_confidence",
+    "track_prediction",
+]
 
 _WHERE = {
-    "Config": "config", "load_config": "config", "ConfigError": "errors", "ModelwatchError": "errors",
-    "Monitor": "record.monitor", "current_request": "record.request",
-}  # fmt: skip
+    **dict.fromkeys(("Config", "load_config"), "config"),
+    **dict.fromkeys(("ConfigError", "ModelwatchError"), "errors"),
+    "Monitor": "record.monitor",
+    "current_request": "record.request",
+    **dict.fromkeys(
+        ("LatencyTracker", "ThroughputMonitor", "monitor_ml_endpoint", "track_confidence", "track_prediction"),
+        "standalone",
+    ),
+}
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
 

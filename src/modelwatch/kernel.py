@@ -151,11 +151,24 @@ class Kernel:
             for name in self.categories:
                 self._observe_categories(name, features.get(name, absent))
 
+    def fold_answers(self, answers: Sequence[tuple[Any, Any, float | None]]) -> None:
+        """Count answers without a request: (prediction, confidence, threshold of a low confidence or None)."""
+        self._events.count((), len(answers))
+        predictions, confidences, thresholds = zip(*answers, strict=True)
+        if self._predictions is not None:
+            self._count_labels("prediction", names.PREDICTIONS, self.classes, self._predictions, predictions)
+        elif self._values is not None:
+            self._observe("prediction", self._values, predictions, self._value_edges)
+        by_threshold: dict[float, list[Any]] = {}
+        for confidence, given in zip(confidences, thresholds, strict=True):
+            threshold = given if type(given) is float and np.isfinite(given) else self.schema.threshold
+            by_threshold.setdefault(threshold, []).append(confidence)
+        for threshold, column in by_threshold.items():
+            self._fold_confidence(column, threshold)
+
     def know_endpoint(self, endpoint: str) -> None:
         """Make the series of an endpoint exist, at 0."""
-        self._know(self._endpoint_row(endpoint))
-
-    def _know(self, row: Labels) -> None:
+        row = self._endpoint_row(endpoint)
         for table in (self._requests, self._failed, self._cancelled, self._durations):
             table.row(row)
 
@@ -208,10 +221,7 @@ class Kernel:
             codes[nameless] = self.endpoints.encode_one(names.INVALID)
         present = _present(codes)
         for code, n in present:
-            row = (self.endpoints.names[code],)
-            if row not in self._cancelled.rows:
-                self._know(row)
-            self._requests.count(row, n)
+            self._requests.count((self.endpoints.names[code],), n)
         seconds, at, _, wrong = numbers(durations, self.caught)
         self._refuse("duration", "type", wrong)
         cancelled = self._fold_errors(codes, errors)
@@ -269,13 +279,16 @@ class Kernel:
             self._count_labels("prediction", names.PREDICTIONS, self.classes, self._predictions, predictions)
         elif self._values is not None:
             self._observe("prediction", self._values, predictions, self._value_edges)
-        self._fold_confidence(confidences)
+        self._fold_confidence(confidences, self.schema.threshold)
 
-    def _fold_confidence(self, confidences: Column) -> None:
+    def _fold_confidence(self, confidences: Column, threshold: float) -> None:
         values = self._observe("confidence", self._confidences, confidences, self._confidence_edges, 0.0, 1.0)
-        low = int(np.count_nonzero(values < self.schema.threshold))
-        if low:
-            self._low.count(self._threshold, low)
+        low = int(np.count_nonzero(values < threshold))
+        row = self._threshold if threshold == self.schema.threshold else (f"{threshold:g}",)
+        if row not in self._low.rows and len(self._low.rows) >= self.schema.cap:
+            self._overflows.count((names.LOW_CONFIDENCE.name, "threshold"), len(values))
+            row = (names.OTHER,)
+        self._low.count(row, low)
 
     def _observe(
         self, where: str, table: Table, column: Column, edges: Floats, low: float = -HUGE, high: float = HUGE

@@ -5,7 +5,7 @@ from __future__ import annotations
 import threading
 import time
 from collections import deque
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
 from typing import Any
 
@@ -34,7 +34,9 @@ class Recorder:
     def __init__(self, kernel: Kernel, faults: Faults, limit: int = LIMIT) -> None:
         self.kernel, self.faults, self.limit = kernel, faults, limit
         self.pending: deque[tuple[Any, ...]] = deque()
+        self.answers: deque[tuple[Any, Any, float | None]] = deque()  # of the model, without a request around them
         self.timers: list[tuple[str, deque[float]]] = []
+        self.last_minute: Callable[[], int] | None = None  # counts the requests of the last minute in our place
         self.busy: deque[None] = deque()  # one item per request in progress: both ends are atomic, len is the gauge
         self.chunk = min(LONGEST, max(SHORTEST, CELLS // (6 + len(kernel.numeric) + len(kernel.categories))))
         self.folds = 0  # chunks folded: tells whether the tally has changed
@@ -53,6 +55,7 @@ class Recorder:
         """Forget what the parent counts; in the child after a fork."""
         self.renew()
         self.pending.clear()
+        self.answers.clear()
         self.busy.clear()
         endpoints = list(self.kernel.tally.tables[names.REQUESTS.name].rows)
         self.kernel = Kernel(self.kernel.schema)  # the old one may have been in the middle of a fold
@@ -107,6 +110,13 @@ class Recorder:
         if len(pending) > self.limit:
             self.relieve()
 
+    def answer(self, prediction: Any, confidence: Any, threshold: float | None) -> None:
+        """Append one answer of the model; without a threshold the schema's decides what is a low confidence."""
+        answers = self.answers
+        answers.append((prediction, confidence, threshold))
+        if len(answers) > self.limit:
+            self.relieve()
+
     def relieve(self) -> None:
         """Fold one chunk in the caller, because the buffer is full. Waits at most for one chunk of someone else."""
         if self.owner == threading.get_ident():  # a __del__ or signal handler inside our own fold
@@ -120,11 +130,10 @@ class Recorder:
                 self.lock.release()
             return
         self.stuck = True  # a holder that never lets go (a blocking __float__): wait once, not at every call
-        if len(self.pending) > 2 * self.limit:
-            self._abandon(self.pending)
-        for _, seconds in self.timers:
-            if len(seconds) > 2 * self.limit:
-                self._abandon(seconds)
+        everything: list[deque[Any]] = [self.pending, self.answers, *(seconds for _, seconds in self.timers)]
+        for waiting in everything:
+            if len(waiting) > 2 * self.limit:
+                self._abandon(waiting)
 
     def _abandon(self, waiting: deque[Any]) -> None:
         try:  # the last resort, counted
@@ -147,6 +156,9 @@ class Recorder:
             events = _take(self.pending, self.chunk, taken)
             if events:
                 self.kernel.fold(events)
+            answers = _take(self.answers, self.chunk, taken)
+            if answers:
+                self.kernel.fold_answers(answers)
         except Exception as error:  # noqa: BLE001 - rule 1: nothing reaches the host
             self.faults.add("fold", error)
         except BaseException as error:
@@ -173,12 +185,12 @@ class Recorder:
 
     def backlog(self) -> int:
         """Return the number of events that wait."""
-        return len(self.pending) + sum(len(seconds) for _, seconds in self.timers)
+        return len(self.pending) + len(self.answers) + sum(len(seconds) for _, seconds in self.timers)
 
     def _chunks_waiting(self) -> int:
         """Chunks until everything that waits now is folded."""
         longest = max((len(seconds) for _, seconds in self.timers), default=0)
-        return max(-(-len(self.pending) // self.chunk), -(-longest // SECONDS_CHUNK))
+        return max(-(-max(len(self.pending), len(self.answers)) // self.chunk), -(-longest // SECONDS_CHUNK))
 
     def fold_waiting(self, deadline: float = float("inf"), *, polite: bool = False) -> bool:
         """Fold what waits now, chunk by chunk. Return False when `deadline` (monotonic) came first.

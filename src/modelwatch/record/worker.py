@@ -169,7 +169,7 @@ class Worker:
                     self._damaged = None
                 self.writer.commit(tallies, self._gauges(), self._schemas)
         except (sqlite3.Error, OSError, ModelwatchError) as error:
-            self.kept, self.why_not, self._locked = False, str(error), is_locked(error)
+            self.kept, self.why_not, self._locked = False, str(error) or repr(error), is_locked(error)
             self.faults.add("live", error, ours=False)
             return False
         except BaseException as error:  # noqa: BLE001 - the thread must go on
@@ -203,7 +203,8 @@ class Worker:
                 seen.popleft()
             mine = gauges.setdefault(key.model, {"in_progress": 0, "last_minute": 0})
             mine["in_progress"] += len(recorder.busy)
-            mine["last_minute"] += requests - seen[0][1]
+            finished = recorder.last_minute() if recorder.last_minute else requests - seen[0][1]
+            mine["last_minute"] += finished
         return gauges
 
     def _leave(self) -> None:
@@ -212,6 +213,9 @@ class Worker:
                 self.writer.leave()
         except (sqlite3.Error, OSError) as error:
             self.faults.add("live", error, ours=False)
+        if self.reading.acquire(timeout=LOCK_S):
+            self.reader.close()
+            self.reading.release()
 
     def _answer(self, asked: int, *, ok: bool) -> None:
         with self._ticket:
