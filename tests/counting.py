@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import sqlite3
 import subprocess
 import sys
 import textwrap
@@ -14,13 +15,17 @@ import modelwatch
 from modelwatch.clock import SteadyClock
 from modelwatch.kernel import Kernel
 from modelwatch.record.recorder import Recorder
-from modelwatch.record.worker import Worker
+from modelwatch.record.worker import Worker, _every_worker
 from modelwatch.schema import ModelSchema
 from modelwatch.store.live import Key
+from modelwatch.store.reader import Changes, HostState, LiveReader
 
 KEY = Key("m", "1")
 EVENT = ("/p", 0.01, None, "books", "a", 0.9, None)
 SOURCE = Path(modelwatch.__file__).parents[1]
+
+
+_made: list[Worker] = []  # so that what a test lets go of can be closed
 
 
 def worker_at(
@@ -28,6 +33,7 @@ def worker_at(
 ) -> Worker:
     """Return a worker as another process would have it; its thread is not started: the test folds and commits."""
     worker = Worker(path, clock)
+    _made.append(worker)
     add_model(worker, key, schema)
     return worker
 
@@ -50,6 +56,15 @@ def commit(worker: Worker) -> bool:
     for recorder in worker.recorders.values():
         recorder.fold_waiting()
     return worker._commit()
+
+
+def query(path: Path, sql: str, *values: object) -> list[tuple]:
+    """Return what a statement finds in a file, or change it."""
+    db = sqlite3.connect(path, isolation_level=None)
+    try:
+        return db.execute(sql, values).fetchall()
+    finally:
+        db.close()
 
 
 def page_values(page: bytes) -> dict[tuple[str, tuple[tuple[str, str], ...]], float]:
@@ -84,3 +99,33 @@ def plain_environment() -> dict[str, str]:
     """Return the environment of a child that finds the package."""
     environment = {name: value for name, value in os.environ.items() if not name.startswith("PYTEST")}
     return environment | {"PYTHONPATH": os.pathsep.join([str(SOURCE), str(Path(__file__).parent)])}
+
+
+_readers: list[LiveReader] = []
+
+
+def reader_at(path: Path, clock: SteadyClock | None = None) -> LiveReader:
+    """Return a reader, which is closed after the test."""
+    reader = LiveReader(path, clock.monotonic) if clock else LiveReader(path)
+    _readers.append(reader)
+    return reader
+
+
+def read_rows(path: Path, clock: SteadyClock | None = None) -> tuple[Changes, HostState]:
+    """Return what a new reader finds."""
+    reader = reader_at(path, clock)
+    try:
+        return reader.poll()
+    finally:
+        reader.close()
+
+
+def close_everything() -> None:
+    """Close the connections of the workers of a test: a garbage collector may be slow, and Python 3.13 warns."""
+    for worker in list(_every_worker):
+        if not worker.is_running():
+            worker.writer._forget_connection()
+            worker.reader.close()
+    _made.clear()
+    while _readers:
+        _readers.pop().close()

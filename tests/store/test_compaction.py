@@ -10,12 +10,12 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from counting import KEY, commit, record, scraped, worker_at
+from counting import KEY, commit, read_rows, reader_at, record, scraped, worker_at
 from modelwatch import names
 from modelwatch.schema import ModelSchema
 from modelwatch.store import compaction
 from modelwatch.store.live import BASE, DAY, HOUR, MINUTE, Key, connect
-from modelwatch.store.reader import LiveReader, Totals
+from modelwatch.store.reader import Totals
 from modelwatch.tally import Tally
 from modelwatch.testing import FakeClock
 
@@ -105,7 +105,7 @@ def test_no_set_of_rows_and_no_time_changes_the_sum(tmp_path_factory, rows, time
     """For any rows and any clock: the sum of all rows stays, and so do the totals of readers that saw all, some or none of it."""
     path = tmp_path_factory.mktemp("live") / "live.db"
     db = connect(path)
-    early, totals = LiveReader(path), Totals()
+    early, totals = reader_at(path), Totals()
     keys = [Key("m", "1"), Key("m", "2")]
     half = len(rows) // 2
     made = [
@@ -121,7 +121,7 @@ def test_no_set_of_rows_and_no_time_changes_the_sum(tmp_path_factory, rows, time
         assert sums(db) == everything
         totals.apply(early.poll()[0], {})
         fresh = Totals()
-        fresh.apply(LiveReader(path).poll()[0], {})
+        fresh.apply(read_rows(path)[0], {})
         for found in (totals, fresh):
             assert {k: t.as_dict() for k, t in found.tallies.items()} == everything
     db.close()
@@ -129,7 +129,7 @@ def test_no_set_of_rows_and_no_time_changes_the_sum(tmp_path_factory, rows, time
 
 def test_readers_that_have_seen_the_parts_do_not_begin_again(db, tmp_path):
     """Only a reader that has not seen all parts of a compacted row reads anew."""
-    seen, half = LiveReader(tmp_path / "live.db"), LiveReader(tmp_path / "live.db")
+    seen, half = reader_at(tmp_path / "live.db"), reader_at(tmp_path / "live.db")
     put(db, [(KEY, NOON, MINUTE, "a", 1)])
     half.poll()
     put(db, [(KEY, NOON, MINUTE, "b", 1)])

@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from counting import KEY, commit, record, run_python, scraped, worker_at
+from counting import KEY, commit, query, record, run_python, scraped, worker_at
 from modelwatch import Monitor
 from modelwatch.store.live import LAYOUT, MOST_SET_ASIDE, connect, file_id, set_aside
 from modelwatch.testing import FakeClock, TornFile
@@ -57,7 +57,7 @@ def count_up(workers, clock, seconds=10, until=1):
             assert worker.scrape.render()
         if all(answers) and second >= until:
             return second
-    raise AssertionError(workers[0].why_not)
+    raise AssertionError([worker.why_not for worker in workers])
 
 
 def own(worker):
@@ -156,7 +156,7 @@ def test_a_database_of_something_else_is_left_its_tables(path):
     db.close()
     clock = FakeClock()
     check([worker_at(path, clock)], clock)
-    assert sqlite3.connect(path).execute("SELECT x FROM theirs").fetchone() == (5,)
+    assert query(path, "SELECT x FROM theirs") == [(5,)]
 
 
 def test_a_newer_file_is_left_untouched(path):

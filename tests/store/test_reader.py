@@ -6,11 +6,11 @@ import sqlite3
 
 import pytest
 
-from counting import KEY, commit, record, scraped, worker_at
+from counting import KEY, commit, query, read_rows, reader_at, record, scraped, worker_at
 from modelwatch import names
 from modelwatch.schema import ModelSchema
 from modelwatch.store.live import MINUTE, Key, Row
-from modelwatch.store.reader import SETTLED_S, Changes, LiveReader, Totals
+from modelwatch.store.reader import SETTLED_S, Changes, Totals
 from modelwatch.tally import TableSchema, Tally
 from modelwatch.testing import FakeClock
 
@@ -85,7 +85,7 @@ def test_changed_edges_through_a_real_file(tmp_path):
     before = worker_at(path, clock, schema=ModelSchema(latency=(1.0,)))
     record(before, 5)
     assert commit(before)
-    reader, totals = LiveReader(path, clock.monotonic), Totals(clock.monotonic)
+    reader, totals = reader_at(path, clock), Totals(clock.monotonic)
     changes, host = reader.poll()
     totals.apply(changes, host.schemas)
     after = worker_at(path, clock, schema=ModelSchema(latency=(2.0,)))
@@ -124,7 +124,7 @@ def test_a_damaged_row_is_left_out_and_counted(tmp_path):
         for worker in workers:
             commit(worker)
             worker._compact()
-    assert {w for (w,) in sqlite3.connect(path).execute("SELECT worker FROM counts")} == {""}
+    assert {w for (w,) in query(path, "SELECT worker FROM counts")} == {""}
     for worker in (workers[0], workers[3], workers[4], worker_at(path, clock)):
         assert scraped(worker, "modelwatch_live_damaged_rows") == 1
         assert worker.poll()[KEY].tables[REQUESTS].total() == 12
@@ -152,7 +152,7 @@ def test_reading_costs_what_changed(tmp_path):
     """A poll brings the rows that changed since the last, no others."""
     path, clock = tmp_path / "live.db", FakeClock(wall=1_700_000_040)
     worker = worker_at(path, clock)
-    reader = LiveReader(path, clock.monotonic)
+    reader = reader_at(path, clock)
     for _ in range(10):
         record(worker)
         assert commit(worker)
@@ -175,12 +175,12 @@ def test_gauges_are_summed_over_the_living(tmp_path):
     for worker in workers:
         worker.recorders[KEY].busy.append(None)
         assert commit(worker)
-    host = LiveReader(path, clock.monotonic).poll()[1]
+    host = read_rows(path, clock)[1]
     assert (host.workers, host.gauges["m"]["in_progress"]) == (2, 2)
     assert host.oldest_beat_age_s == 0
     for shift in (11, -11):
         other = FakeClock(seconds=clock.seconds + shift)
-        host = LiveReader(path, other.monotonic).poll()[1]
+        host = read_rows(path, other)[1]
         assert (host.workers, host.gauges, host.oldest_beat_age_s) == (0, {}, None)
 
 

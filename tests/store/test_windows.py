@@ -127,13 +127,12 @@ def test_running_sums_equal_a_sum_made_anew(steps, sizes):
 
 def test_compaction_by_others_is_not_seen(tmp_path):
     """A reader that follows live.db for three days, with a worker that compacts: its sums equal those of a fresh reader."""
-    from counting import commit, record, worker_at
-    from modelwatch.store.reader import LiveReader
+    from counting import commit, read_rows, reader_at, record, worker_at
     from modelwatch.testing import FakeClock
 
     path, clock, chance = tmp_path / "live.db", FakeClock(wall=NOON), random.Random(3)
     workers = [worker_at(path, clock) for _ in range(2)]
-    reader, windows = LiveReader(path, clock.monotonic), Windows()
+    reader, windows = reader_at(path, clock), Windows()
     for step in range(150):
         clock.advance(chance.choice([60, 600, 3600]))
         for worker in workers:
@@ -145,7 +144,7 @@ def test_compaction_by_others_is_not_seen(tmp_path):
         windows.apply(changes, clock.now(), host.schemas)
         if step % 30 == 29:
             fresh = Windows()
-            changes, host = LiveReader(path, clock.monotonic).poll()
+            changes, host = read_rows(path, clock)
             fresh.apply(changes, clock.now(), host.schemas)
             key = Key("m", "1")
             assert requests(fresh, 300, key) == requests(windows, 300, key)

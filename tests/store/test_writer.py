@@ -8,10 +8,10 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from counting import KEY, add_model, commit, record, scraped, worker_at
+from counting import KEY, add_model, commit, query, read_rows, reader_at, record, scraped, worker_at
 from modelwatch.schema import ModelSchema
 from modelwatch.store.live import BASE, MINUTE, Key, connect
-from modelwatch.store.reader import LiveReader, Totals
+from modelwatch.store.reader import Totals
 from modelwatch.store.windows import Windows
 from modelwatch.store.writer import DEAD_S, STALE_S
 from modelwatch.tally import Tally
@@ -159,9 +159,7 @@ def test_a_worker_whose_open_row_was_compacted_takes_another_name(path):
     record(hasty, 1)
     assert commit(hasty)
     hasty._compact()
-    assert {
-        worker for (worker,) in sqlite3.connect(path).execute("SELECT worker FROM counts WHERE start < 1700003000")
-    } == {""}
+    assert {worker for (worker,) in query(path, "SELECT worker FROM counts WHERE start < 1700003000")} == {""}
     for total in (8, 13, 18):
         record(worker, 5)
         assert commit(worker)
@@ -220,7 +218,7 @@ def test_the_rate_is_right_after_a_step_that_stays(path):
     """An hour forward, for good: in the five-minute window the rate is right again as soon as the step is believed."""
     clock = FakeClock(wall=1_700_000_040)
     worker = worker_at(path, clock)
-    reader, windows = LiveReader(path, clock.monotonic), Windows((300,))
+    reader, windows = reader_at(path, clock), Windows((300,))
     for second in range(800):
         if second == 100:
             clock.step(3600)
@@ -280,7 +278,7 @@ def test_any_history_keeps_every_committed_count(tmp_path_factory, history):
                 last = now
     if path.exists():
         fresh = Totals()
-        changes, host = LiveReader(path).poll()
+        changes, host = read_rows(path)
         fresh.apply(changes, host.schemas)
         assert sum(t.tables[REQUESTS].total() for t in fresh.tallies.values() if REQUESTS in t.tables) == committed
 
@@ -350,7 +348,7 @@ def test_base_rows_of_workers_that_left_are_summed_up(path):
     last._compact()
     assert count(path) == 11
     assert scraped(last) == 11
-    assert [w for (w,) in sqlite3.connect(path).execute("SELECT worker FROM counts WHERE span = 0")] == [""]
+    assert [w for (w,) in query(path, "SELECT worker FROM counts WHERE span = 0")] == [""]
 
 
 def test_a_file_that_is_moved_back_counts_nothing_twice(path):
@@ -464,7 +462,7 @@ def test_schemas_are_told_and_told_again(path):
     clock = FakeClock()
     worker = worker_at(path, clock, schema=ModelSchema(latency=(1.0,)))
     assert commit(worker)
-    reader = LiveReader(path, clock.monotonic)
+    reader = reader_at(path, clock)
     assert reader.poll()[1].schemas[KEY].latency == (1.0,)
     newer = worker_at(path, clock, schema=ModelSchema(latency=(2.0,)))
     assert commit(newer)
@@ -478,11 +476,11 @@ def test_schemas_are_told_and_told_again(path):
 def test_a_reader_alone_makes_no_file(path):
     """To look at counts that are not there creates nothing."""
     with pytest.raises(sqlite3.OperationalError):
-        LiveReader(path).poll()
+        read_rows(path)
     assert not path.exists()
     path.touch()
     with pytest.raises(sqlite3.OperationalError, match="not made yet"):
-        LiveReader(path).poll()
+        read_rows(path)
 
 
 def test_connections_use_the_write_ahead_log(path):
@@ -490,5 +488,5 @@ def test_connections_use_the_write_ahead_log(path):
     db = connect(path)
     assert db.execute("PRAGMA journal_mode").fetchone() == ("wal",)
     db.execute("BEGIN IMMEDIATE")
-    assert LiveReader(path).poll()[0].rows == ()
+    assert read_rows(path)[0].rows == ()
     db.close()

@@ -60,7 +60,10 @@ class Scrape:
         for key, tally in totals.items():
             schema = worker.host.schemas.get(key)
             if key not in recorders and key.model in served and schema is not None and newest.get(key, 0) >= recent:
+                tally.add_matching(schema.empty())
                 sources.append(Source(*key, schema, tally))
+        for source in sources:
+            _complete(source.tally)
         return sorted(sources, key=lambda source: (source.name, source.version))
 
     def _with_known_rows(self, recorder: Recorder, key: Key, tally: Tally) -> Tally:
@@ -103,3 +106,14 @@ class Scrape:
             GaugeValue(names.COLLECTOR_ERRORS, n, {"family": family}) for family, n in sorted(self._errors.items())
         ]
         return found
+
+
+def _complete(tally: Tally) -> None:
+    """Give every endpoint that was ever asked all of its series: no page may lack one that another page has."""
+    tables = tally.tables
+    endpoints = tables[names.REQUESTS.name].rows
+    for name in (names.FAILED.name, names.CANCELLED.name, names.DURATION.name):
+        table = tables.get(name)
+        if table is not None and len(table.rows) < len(endpoints):
+            for labels in endpoints:
+                table.row(labels)

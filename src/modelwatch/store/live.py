@@ -135,6 +135,8 @@ def is_damaged(error: BaseException) -> bool:
     """Tell a file that is no usable database from one that is busy, full or read-only."""
     if isinstance(error, (DamagedData, UnicodeDecodeError)):
         return True
+    if type(error) is sqlite3.DatabaseError and not str(error):  # Python 3.10, where SQLite's message cannot be decoded
+        return True
     words = (
         "malformed",
         "not a database",
