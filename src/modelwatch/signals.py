@@ -218,7 +218,7 @@ def _share_promql(selector: str, window: str, _objectives: Objectives) -> str:
 
 
 def _budget(objective: float | None) -> float | None:
-    return None if objective is None else 1 - objective
+    return None if objective is None else round(1 - objective, 12)  # 1 - 0.9 is a little less than 0.1
 
 
 def _requests_samples(selector: str, window: str) -> str:
