@@ -1,4 +1,4 @@
-.PHONY: demo test lint bench soak golden docs
+.PHONY: demo test lint bench soak soak-full golden docs
 
 demo: ## the sentiment service under traffic; open the page it names
 	@bash scripts/setup.sh demo
@@ -18,6 +18,10 @@ bench: ## ours beside the peers in one run; writes docs/benchmarks.md
 soak: ## faults under load, for minutes to an hour; ends with the ledger of events
 	@bash scripts/setup.sh test
 	@.venv/bin/python -m soak $(ARGS)
+
+soak-full: ## the same at the scale of the reliability statements; takes as long as it takes
+	@bash scripts/setup.sh test
+	@.venv/bin/python -m soak --scale 1 $(ARGS)
 
 golden: ## write the expected files of the tests anew
 	@bash scripts/setup.sh test

@@ -65,8 +65,10 @@ def test_status_exit_code_follows_the_objective(tmp_path: Path, failing: int, co
     for i in range(40):
         monitor.record("/predict", duration=0.01, prediction="stays", error="ValueError" if i < failing else None)
     assert monitor.flush(5)
+    mine = monitor.status()["models"][0]
     assert monitor.close()
     done = run("status", "--json", cwd=tmp_path)
+    assert json.loads(done.stdout)["models"][0]["readings"][1]["value"] == mine["readings"][1]["value"] == failing / 40
     assert done.returncode == code, done.stderr
     state = json.loads(done.stdout)
     assert (state["service"], state["owner"]) == ("shop", "team")

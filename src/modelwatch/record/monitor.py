@@ -19,7 +19,8 @@ from modelwatch.schema import ModelSchema, latency_edges, numeric_edges
 from modelwatch.store.live import Key
 
 if TYPE_CHECKING:
-    from modelwatch.config import ModelConfig
+    from modelwatch.config import Config, ModelConfig
+    from modelwatch.sources.status import StatusSource
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -57,6 +58,8 @@ class Monitor:
         self.worker = Worker.of(Path(live))
         self.recorder = self._recorder(schema or ModelSchema())
         self._closed = False
+        self._status: StatusSource | None = None
+        self._config: Config | None = None
         self.worker.users += 1
 
     @classmethod
@@ -76,7 +79,9 @@ class Monitor:
 
         config = load_config(path, secrets=False)  # the service pages nobody
         chosen = config.model(model)
-        return cls(chosen.name, chosen.version, schema_of(chosen), live=config.live)
+        monitor = cls(chosen.name, chosen.version, schema_of(chosen), live=config.live)
+        monitor._config = config
+        return monitor
 
     def _recorder(self, schema: ModelSchema) -> Recorder:
         have = self.worker.recorders.get(self.key)
@@ -214,6 +219,15 @@ class Monitor:
         registry : a prometheus_client registry whose families are added; None: only ours.
         """
         return self.worker.scrape.render(openmetrics=openmetrics, registry=registry)
+
+    def status(self) -> dict[str, Any]:
+        """Return what `modelwatch status --json` prints: the state of the host's models, from its committed counts."""
+        from modelwatch.sources.status import StatusSource
+
+        if self._status is None:
+            live, config = self.worker.path, self._config
+            self._status = StatusSource(live) if config is None else StatusSource.from_config(config, live)
+        return self._status.read()
 
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until everything recorded so far is in `live.db`; False when that takes longer than `timeout` s."""

@@ -81,9 +81,13 @@ class StatusSource:
         )
 
     def read(self) -> dict[str, Any]:
-        """Return the state as plain values, ready for JSON: see `docs/status.md` for the fields.
+        """Return the state as plain values, ready for JSON.
 
-        Never raises for a file that cannot be read: then `live.kept` is False and `live.reason` says why.
+        `models` has a mapping for each version that counted something in the last day: `readings` of every signal over
+        the last five minutes (value, unit, samples, outcome, reason, limit), `details` (counts, quantiles in seconds,
+        what happens now), `history` (the last hour by the minute; None where nobody counted). Beside it `workers`,
+        `data_age_s`, and `live`, which says whether the file could be read. Never raises for a file that cannot be
+        read: then `live.kept` is False and `live.reason` says why.
         """
         with self._lock:
             now = self.clock.now()
