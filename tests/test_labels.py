@@ -176,14 +176,14 @@ def test_what_is_counted_already_is_known_above_the_cap() -> None:
 
 
 def test_many_distinct_values_take_little_memory() -> None:
-    """200 000 distinct texts and as many distinct numbers: the cap holds, and under 2 MB are kept."""
+    """100 000 distinct texts and as many distinct numbers: the cap holds, and under 2 MB are kept."""
     codes = LabelCodes(1000)
     tracemalloc.start()
-    for start in range(0, 200_000, 500):
+    for start in range(0, 100_000, 500):
         codes.encode([f"user-{i}" for i in range(start, start + 500)])
         codes.encode(list(range(start, start + 500)))
     kept, _ = tracemalloc.get_traced_memory()
     tracemalloc.stop()
     assert kept < 2e6
     assert len(codes.names) == 1002
-    assert codes.drain() == (400_000 - 1000, {})
+    assert codes.drain() == (200_000 - 1000, {})

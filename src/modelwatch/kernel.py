@@ -248,7 +248,7 @@ class Kernel:
             return []
         cancelled = []
         for i, error in enumerate(errors):
-            if error is None:
+            if is_missing(error):
                 continue
             endpoint = self.endpoints.names[codes[i]]
             kind = self.error_types.names[self.error_types.encode_one(error)]
