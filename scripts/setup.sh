@@ -36,7 +36,7 @@ apt_get() { # install Debian packages; on failure apt_fault says why in one line
   fi
   local options="-qq -y -o DPkg::Lock::Timeout=300"
   # shellcheck disable=SC2086
-  if [ -z "$apt_updated" ] && ! as_root apt-get $options update >.setup.log 2>&1; then
+  if [ -z "$apt_updated" ] && ! as_root apt-get $options -o APT::Update::Error-Mode=any update >.setup.log 2>&1; then
     say "apt-get update failed: $(grep -m 1 '^[EW]:' .setup.log || tail -n 1 .setup.log). Going on with the package lists there are."
   fi
   apt_updated=yes
@@ -110,7 +110,7 @@ if [ -z "$ready" ] || ! usable .venv/bin/python; then
   if ! install; then
     # a stale cache hides new releases; an index that does not answer is no matter of the cache
     if grep -q 'Retrying (Retry' .setup.log || ! install --no-cache-dir; then
-      say "pip could not install the packages: $(grep -m 1 '^ *ERROR' .setup.log || tail -n 1 .setup.log)"
+      say "pip could not install the packages: $(grep -m 1 -o 'ERROR: .*' .setup.log || tail -n 1 .setup.log)"
       say "expected a package index that answers and a disk with room. Check the network; the whole log is in .setup.log"
       exit 2
     fi

@@ -6,6 +6,6 @@ begin=$(date +%s)
 bash scripts/setup.sh test
 printf '%-22s in %d s\n' "set-up" "$(($(date +%s) - begin))"
 bash scripts/lint.sh
-python3 scripts/check_links.py
+.venv/bin/python scripts/check_links.py
 # many tests wait for servers: two at a time, each file in one process
 exec .venv/bin/python -m pytest -m "not slow" -n 2 --dist loadfile --cov --cov-report=term -q "$@"
