@@ -106,7 +106,7 @@ class Client(threading.Thread):
     rate: float = 1e9
     answered: int = 0
     failed: int = 0
-    pids: set[int] = field(default_factory=set)
+    pids: dict[int, float] = field(default_factory=dict)  # of the workers that answered, and when first (monotonic)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -127,7 +127,7 @@ class Client(threading.Thread):
             try:
                 connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
                 connection.request("GET", "/predict")
-                self.pids.add(json.loads(connection.getresponse().read())["pid"])
+                self.pids.setdefault(json.loads(connection.getresponse().read())["pid"], time.monotonic())
                 self.answered, used = self.answered + 1, used + 1
             except (OSError, http.client.HTTPException, ValueError):
                 self.failed, used = self.failed + 1, 20
