@@ -15,8 +15,11 @@ _LONGEST = 120  # characters of a name that come from outside; the rest is an el
 _JOINERS = "\N{ZERO WIDTH NON-JOINER}\N{ZERO WIDTH JOINER}"  # part of words and of emoji
 
 
+HUGE = 1e300  # written in per cent or milliseconds it must be finite, too
+
+
 def finite(value: Any) -> float | None:
-    """Return `value` as a float, or None for None, NaN, infinities and what is not a number.
+    """Return `value` as a float, or None for None, NaN, infinities and what is no number that can be written.
 
     Examples
     --------
@@ -29,7 +32,7 @@ def finite(value: Any) -> float | None:
         number = float(value)
     except OverflowError:
         return None
-    return number if math.isfinite(number) else None
+    return number if abs(number) < HUGE else None  # which NaN is not
 
 
 def clean(value: Any, longest: int = _LONGEST) -> str:
