@@ -3,108 +3,36 @@
 from __future__ import annotations
 
 import asyncio
+import contextlib
 import gzip
 import random
 import threading
 import time
-from collections.abc import AsyncIterator, Callable, Iterator
+from collections.abc import AsyncIterator, Callable, Generator
 from pathlib import Path
 from typing import Any
 
+import anyio
 import pytest
 from fastapi import APIRouter, BackgroundTasks, FastAPI, HTTPException, WebSocket
 from fastapi.responses import JSONResponse
 from prometheus_client import CollectorRegistry, Counter
-from prometheus_client.parser import text_string_to_metric_families
 from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse, StreamingResponse
 from starlette.routing import Mount, Route
+from starlette.websockets import WebSocketDisconnect
 
 import modelwatch
+from integrations.calling import Answer, acall, call, requests, samples
 from modelwatch.integrations.asgi import Middleware, metrics_app
 from modelwatch.integrations.fastapi import instrument
 from modelwatch.record.monitor import Monitor
-from modelwatch.schema import ModelSchema
+from modelwatch.record.worker import Worker
 from modelwatch.testing import StuckStore
 
 PAUSE_S = 0.05
-
-
-@pytest.fixture
-def monitor(tmp_path: Path) -> Iterator[Monitor]:
-    """A monitor with a file of its own."""
-    made = Monitor("asgi", "1", ModelSchema(classes=("a", "b")), live=tmp_path / "live.db")
-    yield made
-    made.close()
-
-
-class Answer:
-    """What an ASGI app sent."""
-
-    def __init__(self, messages: list[dict[str, Any]]) -> None:
-        nothing: dict[str, Any] = {"status": 0, "headers": ()}
-        start = next((m for m in messages if m["type"] == "http.response.start"), nothing)
-        self.status = start["status"]
-        self.headers = {name.decode(): value.decode() for name, value in start["headers"]}
-        self.body = b"".join(m.get("body", b"") for m in messages if m["type"] == "http.response.body")
-
-
-async def acall(
-    app: Any, path: str, *, method: str = "GET", gone_after: float | None = None, body: bytes = b"", **scope: Any
-) -> Answer:
-    """Call an ASGI app as a server does; `gone_after`: the client leaves after so many seconds."""
-    sent: list[dict[str, Any]] = []
-    asked = 0
-
-    async def receive() -> dict[str, Any]:
-        nonlocal asked
-        asked += 1
-        if asked == 1:
-            return {"type": "http.request", "body": body, "more_body": False}
-        await asyncio.sleep(60 if gone_after is None else gone_after)
-        return {"type": "http.disconnect"}
-
-    async def send(message: dict[str, Any]) -> None:
-        sent.append(message)
-
-    more: Any = scope.pop("headers", [])
-    headers = [(b"host", b"x"), *more]
-    base = {"type": "http", "asgi": {"version": "3.0", "spec_version": "2.3"}, "http_version": "1.1", "scheme": "http"}
-    where = {
-        "method": method,
-        "path": path,
-        "raw_path": path.encode(),
-        "query_string": b"",
-        "root_path": "",
-        "headers": headers,
-    }
-    await app({**base, **where, "client": ("127.0.0.1", 1), "server": ("x", 80), "state": {}, **scope}, receive, send)
-    return Answer(sent)
-
-
-def call(app: Any, path: str, **more: Any) -> Answer:
-    """Call an app from a test."""
-    return asyncio.run(acall(app, path, **more))
-
-
-def samples(monitor: Monitor) -> dict[tuple[str, ...], float]:
-    """Return {(name, label values without the model's): value} of everything that is not 0."""
-    assert monitor.flush(5)
-    found = {}
-    for family in text_string_to_metric_families(monitor.metrics().decode()):
-        for sample in family.samples:
-            labels = [value for name, value in sample.labels.items() if name not in ("model_name", "model_version")]
-            if sample.value:
-                key = (sample.name, *labels)
-                found[key] = sample.value
-    return found
-
-
-def requests(monitor: Monitor) -> dict[str, float]:
-    """Return {endpoint: requests}."""
-    return {key[1]: n for key, n in samples(monitor).items() if key[0] == "ml_requests_total"}
 
 
 def service(monitor: Monitor) -> FastAPI:
@@ -257,6 +185,21 @@ def test_failures_are_one_failed_request_with_a_duration(monitor: Monitor, path:
     assert requests(monitor) == {endpoint: 1}
 
 
+def test_failure_of_a_task_has_its_own_name(monitor: Monitor) -> None:
+    """An exception that a group of tasks has wrapped is counted by its own class."""
+
+    async def fail() -> None:
+        raise LookupError("inner")
+
+    async def bare(_scope: Any, _receive: Any, _send: Any) -> None:
+        async with anyio.create_task_group() as tasks:
+            tasks.start_soon(fail)
+
+    with pytest.raises(Exception, match="TaskGroup"):
+        call(Middleware(bare, monitor), "/whatever")
+    assert samples(monitor)["ml_errors_total", "__unmatched__", "LookupError"] == 1
+
+
 def test_client_errors_are_no_errors(monitor: Monitor) -> None:
     """404 by a handler, an unknown path and a wrong method are answered requests."""
     app = service(monitor)
@@ -272,8 +215,9 @@ def test_endpoints_are_routes_never_paths(monitor: Monitor) -> None:
     app, chance = service(monitor), random.Random(1)
 
     async def many() -> None:
-        for _ in range(1000):
+        for _ in range(10_000):
             await acall(app, f"/{chance.random()}/x")
+        for _ in range(1000):
             await acall(app, f"/items/{chance.random()}")
 
     asyncio.run(many())
@@ -281,7 +225,7 @@ def test_endpoints_are_routes_never_paths(monitor: Monitor) -> None:
     call(app, "/sub/deep/7")
     call(app, "/proxy/sub/deep/8", root_path="/proxy")
     assert requests(monitor) == {
-        "__unmatched__": 1000, "/items/{item}": 1000, "/v1/models/{name}": 1, "/sub/deep/{n}": 2,
+        "__unmatched__": 10_000, "/items/{item}": 1000, "/v1/models/{name}": 1, "/sub/deep/{n}": 2,
     }  # fmt: skip
 
 
@@ -380,41 +324,108 @@ def test_told_disconnect_is_cancelled(monitor: Monitor) -> None:
     assert ("ml_request_duration_seconds_count", "/endless") not in found
 
 
+def test_client_that_leaves_while_it_sends_is_cancelled(monitor: Monitor) -> None:
+    """A body that never comes is the client's end, not the answer that the framework would have given."""
+    app = service(monitor)
+
+    async def receive() -> dict[str, Any]:
+        return {"type": "http.disconnect"}
+
+    async def send(_message: Any) -> None:
+        pass
+
+    scope = {"type": "http", "method": "POST", "path": "/label", "query_string": b"", "root_path": "", "state": {}}
+    asyncio.run(app(scope | {"headers": [(b"content-type", b"application/json")]}, receive, send))
+    found = samples(monitor)
+    assert found["ml_requests_cancelled_total", "/label"] == 1
+    assert not [key for key in found if key[0] in ("ml_errors_total", "ml_request_duration_seconds_count")]
+
+
+def test_request_that_is_closed_from_outside_is_cancelled(monitor: Monitor) -> None:
+    """A request whose coroutine is closed, as an ending event loop does, was cancelled."""
+
+    class Never:
+        def __await__(self) -> Generator[None, None, None]:
+            yield
+
+    async def bare(_scope: Any, _receive: Any, _send: Any) -> None:
+        await Never()
+
+    request = acall(Middleware(bare, monitor), "/whatever")
+    request.send(None)
+    request.close()
+    found = samples(monitor)
+    assert found["ml_requests_cancelled_total", "__unmatched__"] == 1
+    assert not [key for key in found if key[0] == "ml_errors_total"]
+
+
+async def connect(app: Any, path: str, inbox: list[dict[str, Any]]) -> list[str]:
+    """Open a WebSocket as a server does, hand in `inbox` after the connect, and return the types of what was sent."""
+    sent = []
+    messages = [{"type": "websocket.connect"}, *inbox]
+
+    async def receive() -> Any:
+        if messages:
+            return messages.pop(0)
+        await asyncio.sleep(60)
+        return {"type": "websocket.disconnect", "code": 1000}
+
+    async def send(message: Any) -> None:
+        sent.append(message["type"])
+
+    scope = {"type": "websocket", "path": path, "raw_path": path.encode(), "query_string": b"", "root_path": ""}
+    more: dict[str, Any] = {
+        "asgi": {"version": "3.0"},
+        "headers": [],
+        "subprotocols": [],
+        "client": None,
+        "server": None,
+        "state": {},
+    }
+    await app(scope | more, receive, send)
+    return sent
+
+
 def test_websocket_is_one_request(monitor: Monitor) -> None:
     """A WebSocket counts as one request over its whole life."""
-    app, sent = service(monitor), []
-
-    async def connect() -> None:
-        inbox = [{"type": "websocket.connect"}]
-
-        async def receive() -> Any:
-            if inbox:
-                return inbox.pop()
-            await asyncio.sleep(60)
-            return {"type": "websocket.disconnect", "code": 1000}
-
-        async def send(message: Any) -> None:
-            sent.append(message["type"])
-
-        scope = {
-            "type": "websocket",
-            "path": "/socket",
-            "raw_path": b"/socket",
-            "query_string": b"",
-            "root_path": "",
-            "headers": [],
-        }
-        await app(
-            {**scope, "asgi": {"version": "3.0"}, "subprotocols": [], "client": None, "server": None, "state": {}},
-            receive,
-            send,
-        )
-
-    asyncio.run(connect())
-    assert sent == ["websocket.accept", "websocket.close"]
+    assert asyncio.run(connect(service(monitor), "/socket", [])) == ["websocket.accept", "websocket.close"]
     found = samples(monitor)
     assert found["ml_requests_total", "/socket"] == 1
     assert found["ml_request_duration_seconds_sum", "/socket"] >= PAUSE_S
+    assert not monitor.recorder.busy
+
+
+@pytest.mark.parametrize(
+    ("said", "ends"),
+    [
+        ({"type": "websocket.disconnect", "code": 1000}, "ok"),
+        ({"type": "websocket.disconnect", "code": 1001}, "ok"),
+        ({"type": "websocket.disconnect", "code": 1006}, "cancelled"),
+        ({"type": "websocket.receive", "text": "raise"}, "ValueError"),
+        ({"type": "websocket.receive", "text": "close"}, "websocket_1011"),
+    ],
+)
+def test_websocket_ends(monitor: Monitor, said: dict[str, Any], ends: str) -> None:
+    """A client that closes has been answered, one that is lost was cancelled; what the service does wrong is an error."""
+    app = FastAPI()
+
+    @app.websocket("/rooms/{room}")
+    async def talk(websocket: WebSocket, room: str) -> None:
+        await websocket.accept()
+        text = await websocket.receive_text()  # raises when the client has closed, which few services expect
+        if text == "raise":
+            raise ValueError(room)
+        await websocket.close(1011)
+
+    instrument(app, monitor)
+    with contextlib.suppress(WebSocketDisconnect, ValueError):
+        asyncio.run(connect(app, "/rooms/7", [said]))
+    found = samples(monitor)
+    assert found["ml_requests_total", "/rooms/{room}"] == 1
+    assert found.get(("ml_requests_cancelled_total", "/rooms/{room}"), 0) == (ends == "cancelled")
+    errors = [key[2] for key in found if key[0] == "ml_errors_total"]
+    assert errors == ([] if ends in ("ok", "cancelled") else [ends])
+    assert found.get(("ml_request_duration_seconds_count", "/rooms/{room}"), 0) == (ends != "cancelled")
     assert not monitor.recorder.busy
 
 
@@ -522,6 +533,15 @@ def test_host_registry_is_shown_and_cannot_break_the_page(monitor: Monitor) -> N
     assert b"shop_orders_total 3.0" in answer.body
     assert b" 99" not in answer.body
     assert samples(monitor)["modelwatch_collector_errors_total", "Broken"] >= 1
+
+
+def test_page_while_another_worker_makes_the_file(tmp_path: Path) -> None:
+    """A scrape between the making of the file and that of its tables shows no counts, and is no fault of ours."""
+    worker = Worker(tmp_path / "live.db")
+    worker.path.touch()
+    with worker.reading:
+        assert worker.poll() == {}
+    assert not worker.faults.pending
 
 
 def test_stuck_store_fails_no_request(monitor: Monitor, tmp_path: Path) -> None:

@@ -9,7 +9,7 @@ import asyncio
 import gzip
 import json
 import os
-from collections.abc import Awaitable, Callable, Collection, Iterable, Iterator, MutableMapping
+from collections.abc import Awaitable, Callable, Collection, MutableMapping
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
 from typing import Any
@@ -17,7 +17,8 @@ from typing import Any
 from modelwatch.events import CANCELLED
 from modelwatch.exposition import OPENMETRICS, TEXT
 from modelwatch.integrations.hostregistry import host_registry
-from modelwatch.names import UNMATCHED
+from modelwatch.integrations.routes import Routes
+from modelwatch.labels import name_of
 from modelwatch.record.monitor import Monitor
 from modelwatch.record.request import Request, current
 
@@ -29,15 +30,22 @@ App = Callable[[Scope, Receive, Send], Awaitable[None]]
 
 REQUEST_ID_HEADER = b"x-modelwatch-request-id"
 GZIP_FROM = 1000  # bytes
-#: Exceptions by which frameworks say that the client has gone.
-GONE = {CANCELLED, "ClientDisconnect", "ClientDisconnected", "Cancelled"}
+WATCHED = "modelwatch"  # key of the scope: who counts this request already
+#: How a request has ended whose app raised one of these: its client has gone, or closed a WebSocket as it should.
+ENDINGS: dict[str, str | None] = {
+    **dict.fromkeys((CANCELLED, "ClientDisconnect", "ClientDisconnected", "Cancelled", "GeneratorExit"), CANCELLED),
+    "WebSocketDisconnect": None,
+}
+BROKEN = (1006, 1012)  # codes of a WebSocket whose peer was lost, or whose server went down
+FAILED = (1011, 1012, 1013, 1014)  # codes by which a service says that it cannot go on
 
 
 class Middleware:
     """Counts every HTTP request and WebSocket connection of an ASGI app.
 
     The endpoint is the route, never the path; a request that no route answered is `__unmatched__`. A streamed
-    answer is timed to its end. A request whose client goes away is cancelled, not failed.
+    answer is timed to its end. A request whose client goes away is cancelled, not failed. Of two middlewares of one
+    monitor the outer one counts.
 
     Parameters
     ----------
@@ -51,25 +59,27 @@ class Middleware:
         self.busy = monitor.recorder.busy
         self._ignored = frozenset(ignore)
         self._below = tuple(f"{path.rstrip('/')}/" for path in ignore if path != "/")
-        self._paths: dict[Any, str] | None = None
+        self.routes: Routes | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 - ASGI
         kind = scope["type"]
         if kind == "lifespan":
             await self._lifespan(scope, receive, send)
             return
-        if kind not in ("http", "websocket") or self._is_ignored(scope):
+        recorder = self.monitor.recorder
+        if kind not in ("http", "websocket") or scope.get(WATCHED) is recorder or self._is_ignored(scope):
             await self.app(scope, receive, send)
             return
-        if self._paths is None:
+        scope[WATCHED] = recorder
+        if self.routes is None:
             self._learn_routes(scope)
         exchange = _Exchange(self, scope, receive, send)
         token = current.set(exchange)
         try:
             await self.app(scope, exchange.receiving, exchange.sending)
         except BaseException as error:
-            name = type(error).__name__
-            exchange.finish(CANCELLED if name in GONE else name)
+            name = _name(error)
+            exchange.finish(ENDINGS.get(name, name))
             raise
         else:
             exchange.finish(None)
@@ -93,34 +103,25 @@ class Middleware:
                 self.monitor.worker.start()
                 self._learn_routes(scope)
             elif message["type"].startswith("lifespan.shutdown"):
-                await asyncio.get_running_loop().run_in_executor(None, self.monitor.close)
+                await asyncio.get_running_loop().run_in_executor(_threads(), self.monitor.close)
             await send(message)
 
         await self.app(scope, receive, sending)
 
     def _learn_routes(self, scope: Scope) -> None:
         """Make the series of every route exist, at 0."""
-        paths: dict[Any, str] = {}
+        self.routes = Routes()
         try:
-            for endpoint, path in _routes(getattr(scope.get("app"), "routes", ())):
-                paths.setdefault(endpoint, path)
+            self.routes = Routes(getattr(scope.get("app"), "routes", ()))
+            for path in self.routes.paths:
                 if path not in self._ignored and not path.startswith(self._below):
                     self.monitor.recorder.know_endpoint(path)
         except Exception as error:  # noqa: BLE001 - a framework we do not know
             self.monitor.recorder.faults.add("routes", error, ours=False)
-        self._paths = paths
 
     def endpoint(self, scope: Scope, root_path: str) -> str:
         """Return the route that answered: its path with the names of its parameters."""
-        path = getattr(scope.get("route"), "path", None)
-        if path is not None:
-            mounted = scope.get("root_path", "")
-            return str(path) if mounted == root_path else f"{mounted.removeprefix(root_path)}{path}"
-        try:
-            found = (self._paths or {}).get(scope.get("endpoint"))
-        except TypeError:  # an endpoint that cannot be hashed
-            found = None
-        return UNMATCHED if found is None else found
+        return (self.routes or Routes()).answered(scope, root_path)
 
 
 class _Exchange(Request):
@@ -139,8 +140,11 @@ class _Exchange(Request):
 
     async def receiving(self) -> Message:
         message = await self.receive()
-        if message["type"] == "http.disconnect" and not self.done:
-            self.gone = True
+        kind = message["type"]
+        if kind == "http.disconnect":
+            self.gone = not self.done
+        elif kind == "websocket.disconnect":
+            self.gone = not self.status and message.get("code") in BROKEN
         return message
 
     def sending(self, message: Message) -> Awaitable[None]:
@@ -152,8 +156,8 @@ class _Exchange(Request):
         elif kind == "http.response.body":
             if not message.get("more_body", False):
                 return self._sending_last(message)
-        elif kind == "websocket.close" and message.get("code", 1000) in (1011, 1012, 1013, 1014):
-            self.status = message["code"]
+        elif kind == "websocket.close":
+            self.status = message.get("code", 1000)
         return self.send(message)
 
     async def _sending_last(self, message: Message) -> None:
@@ -176,21 +180,19 @@ class _Exchange(Request):
         if self.gone:
             return CANCELLED
         if self.scope["type"] == "websocket":
-            return f"websocket_{self.status}" if self.status else None
+            return f"websocket_{self.status}" if self.status in FAILED else None
         if self.status >= 500:
             return self.error or f"http_{self.status}"
         return "no_response"
 
 
-def _routes(routes: Iterable[Any], prefix: str = "") -> Iterator[tuple[Any, str]]:
-    for route in routes:
-        path = f"{prefix}{getattr(route, 'path', '')}"
-        below = getattr(route, "routes", None)
-        if below:
-            yield from _routes(below, path)
-        endpoint = getattr(route, "endpoint", None) or (None if below else getattr(route, "app", None))
-        if endpoint is not None and path:
-            yield endpoint, path
+def _name(error: BaseException) -> str:
+    """Return the class of an exception, taken out of the group that a framework's tasks may have put around it."""
+    name = name_of(type(error))
+    while name in ("ExceptionGroup", "BaseExceptionGroup") and len(error.exceptions) == 1:  # type: ignore[attr-defined]
+        (error,) = error.exceptions  # type: ignore[attr-defined]  # of Python 3.11, or its backport
+        name = name_of(type(error))
+    return name
 
 
 # -- the scrape --------------------------------------------------------------------------------------------------------

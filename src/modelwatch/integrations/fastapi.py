@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from modelwatch.integrations.asgi import App, Middleware, Receive, Scope, Send, metrics_app, respond_error, respond_json
+from modelwatch.integrations.routes import Routes
 from modelwatch.record.monitor import Monitor
 
 if TYPE_CHECKING:
@@ -27,9 +28,8 @@ class _Endpoint:
 def instrument(app: Starlette, monitor: Monitor, *, registry: Any = None, ignore: Collection[str] = ()) -> None:
     """Watch a FastAPI or Starlette app.
 
-    Adds the middleware and the routes `/metrics`, `/healthz` and `/feedback`, which are not counted themselves. A
-    route of these
-    paths that the app has already stays the app's own.
+    Adds the middleware and the routes `/metrics`, `/healthz` and `/feedback`, which are not counted themselves. A route
+    of these paths that the app has already stays the app's own. An app that is instrumented twice counts once.
 
     Parameters
     ----------
@@ -45,12 +45,13 @@ def instrument(app: Starlette, monitor: Monitor, *, registry: Any = None, ignore
         (HEALTH, _health_app(monitor), ["GET"]),
         (FEEDBACK, _feedback_app(), ["POST"]),
     ]
-    taken = {getattr(route, "path", None) for route in app.routes}
-    added = [path for path, _, _ in own if path not in taken]
+    taken = set(Routes(app.routes).paths)
+    mine = {route.path for route in app.routes if isinstance(route, Route) and isinstance(route.endpoint, _Endpoint)}
     for path, endpoint, methods in own:
-        if path in added:
-            app.router.routes.append(Route(path, _Endpoint(endpoint), methods=methods, include_in_schema=False))
-    app.add_middleware(Middleware, monitor=monitor, ignore=(*added, *ignore))
+        if path not in taken:  # in front: a route or mount for every path must not hide it
+            app.router.routes.insert(0, Route(path, _Endpoint(endpoint), methods=methods, include_in_schema=False))
+            mine.add(path)
+    app.add_middleware(Middleware, monitor=monitor, ignore=(*mine, *ignore))
 
 
 def _health_app(monitor: Monitor) -> App:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import sys
+from collections.abc import Iterable
 from typing import Any
 
 
@@ -17,10 +18,18 @@ def host_registry() -> Any:
     if client is None or not hasattr(client, "REGISTRY"):
         return None
     if os.environ.get("PROMETHEUS_MULTIPROC_DIR"):
-        from prometheus_client import CollectorRegistry
-        from prometheus_client.multiprocess import MultiProcessCollector
-
-        registry = CollectorRegistry()
-        MultiProcessCollector(registry)  # type: ignore[no-untyped-call]
+        registry = client.CollectorRegistry()
+        registry.register(AllWorkers())
         return registry
     return client.REGISTRY
+
+
+class AllWorkers:
+    """Collects the files of all workers; a folder that is missing or damaged fails with the collection, not before."""
+
+    def collect(self) -> Iterable[Any]:
+        """Return the families."""
+        from prometheus_client.multiprocess import MultiProcessCollector
+
+        families: Iterable[Any] = MultiProcessCollector(None).collect()  # type: ignore[no-untyped-call]
+        return families

@@ -201,6 +201,7 @@ class Monitor:
             except IndexError:  # forked in the middle of the request
                 pass
             request.error = error
+            request.claimed = True  # it has ended: a background task that begins in its context is no part of it
             if isinstance(outer, Request) and outer.monitor is self and not outer.claimed:
                 outer.take(request)
                 return

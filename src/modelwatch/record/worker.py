@@ -19,7 +19,7 @@ from modelwatch.errors import DamagedData, ModelwatchError
 from modelwatch.record.faults import Faults
 from modelwatch.record.recorder import LOCK_S, Recorder
 from modelwatch.record.scrape import Scrape
-from modelwatch.store.live import FileId, Key, is_damaged, is_locked
+from modelwatch.store.live import FileId, Key, NotMadeYet, is_damaged, is_locked
 from modelwatch.store.reader import HostState, LiveReader, Totals
 from modelwatch.store.writer import LiveWriter
 from modelwatch.tally import Tally
@@ -282,7 +282,7 @@ class Worker:
             self.totals.apply(changes, {**self.host.schemas, **mine})
             return self.totals.tallies
         except (sqlite3.Error, OSError, ModelwatchError) as error:
-            if self.kept is None and not self.path.exists():
+            if self.kept is None and (isinstance(error, NotMadeYet) or not self.path.exists()):
                 return {}  # nothing was ever written: the first commit is yet to come
             if isinstance(error, DamagedData) or is_damaged(error):
                 self._damaged = self.reader.file

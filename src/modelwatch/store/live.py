@@ -91,6 +91,10 @@ def drop_log(path: Path, log: FileId | None) -> None:
             stale.unlink(missing_ok=True)
 
 
+class NotMadeYet(sqlite3.OperationalError):
+    """Another worker is about to make the tables: nothing was ever counted."""
+
+
 def connect(path: Path, timeout_s: float = 5.0, *, create: bool = True) -> sqlite3.Connection:
     """Open `live.db`, made when `create` and there is none.
 
@@ -117,7 +121,7 @@ def connect(path: Path, timeout_s: float = 5.0, *, create: bool = True) -> sqlit
             if layout < LAYOUT:
                 db.executescript(f"BEGIN IMMEDIATE; {TABLES} PRAGMA user_version={LAYOUT}; COMMIT;")
         elif layout < LAYOUT:
-            raise sqlite3.OperationalError("the tables are not made yet")
+            raise NotMadeYet("the tables are not made yet")
     except BaseException as error:
         db.close()
         if isinstance(error, UnicodeDecodeError):
