@@ -165,6 +165,33 @@ def test_background_task_is_not_part_of_the_answer(monitor: Monitor) -> None:
     assert samples(monitor)["ml_request_duration_seconds_sum", "/background"] < 10 * PAUSE_S
 
 
+def test_request_in_flight_is_in_progress_and_not_yet_counted(monitor: Monitor) -> None:
+    """A request and its error count together, at its end: until then it is in progress and in no ratio."""
+    app, go, seen = FastAPI(), threading.Event(), {}
+
+    @app.get("/fail")
+    def fail() -> None:
+        go.wait(20)
+        raise HTTPException(503)
+
+    instrument(app, monitor)
+
+    async def together() -> None:
+        asked = [asyncio.ensure_future(acall(app, "/fail")) for _ in range(3)]
+        while len(monitor.recorder.busy) < 3:
+            await asyncio.sleep(0.01)
+        seen.update(samples(monitor))
+        go.set()
+        await asyncio.gather(*asked)
+
+    asyncio.run(together())
+    assert seen["ml_requests_in_progress",] == 3
+    assert not [key for key in seen if key[0] in ("ml_requests_total", "ml_errors_total")]
+    found = samples(monitor)
+    assert ("ml_requests_in_progress",) not in found
+    assert found["ml_requests_total", "/fail"] == found["ml_errors_total", "/fail", "http_503"] == 3
+
+
 @pytest.mark.parametrize(
     ("path", "kind"),
     [("/raise", "ValueError"), ("/midway", "KeyError"), ("/busy", "http_503"), ("/named/async", "RuntimeError")],
