@@ -188,6 +188,17 @@ def test_flask_errors_and_inner_names(app: Any, monitor: Monitor) -> None:
     assert found["ml_predictions_by_class_total", "b"] == 1
 
 
+def test_instrumented_twice_counts_once(app: Any, monitor: Monitor) -> None:
+    """An app that is instrumented twice, or has a second middleware, counts once and hands out one id."""
+    flask_integration.instrument(app, monitor)
+    app.wsgi_app = Middleware(app.wsgi_app, monitor, metrics=None)
+    answer = app.test_client().get("/items/1", buffered=True)
+    assert answer.headers.getlist("x-modelwatch-request-id") == [answer.json["id"]]
+    found = samples(monitor)
+    assert [n for key, n in found.items() if key[0] == "ml_requests_total"] == [1]
+    assert found["ml_predictions_by_class_total", "a"] == 1
+
+
 def test_sklearn_counts_rows_classes_confidence_and_features(tmp_path: Path) -> None:
     """Both `predict` and `predict_proba` count every row once, with its class, confidence and features; answers do not change."""
     dice = np.random.default_rng(3)

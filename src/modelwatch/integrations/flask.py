@@ -31,6 +31,8 @@ def instrument(app: Flask, monitor: Monitor, *, registry: Any = None, ignore: Co
     """
     from flask import got_request_exception, jsonify, request
 
+    if isinstance(app.wsgi_app, Middleware) and app.wsgi_app.monitor.recorder is monitor.recorder:
+        return
     taken = {rule.rule for rule in app.url_map.iter_rules()}
 
     def remember_route() -> None:

@@ -20,10 +20,11 @@ App = Callable[[Environ, StartResponse], Iterable[bytes]]
 
 GZIP_FROM = 1000  # bytes
 HEADER = "x-modelwatch-request-id"
+WATCHED = "modelwatch.watched"  # key of the environ: who counts this request already
 
 
 class Middleware:
-    """Counts every request of a WSGI app and answers `/metrics`.
+    """Counts every request of a WSGI app and answers `/metrics`. Of two middlewares of one monitor the outer one counts.
 
     Parameters
     ----------
@@ -53,8 +54,10 @@ class Middleware:
         path = environ.get("PATH_INFO", "")
         if path == self._metrics and environ.get("REQUEST_METHOD") in ("GET", "HEAD"):
             return [scrape(self.monitor, environ, start_response, self._registry)]
-        if path in self._ignored:
+        recorder = self.monitor.recorder
+        if path in self._ignored or environ.get(WATCHED) is recorder:
             return self.app(environ, start_response)
+        environ[WATCHED] = recorder
         exchange = _Exchange(self, environ)
         token = current.set(exchange.request)
         try:
