@@ -1,228 +1,425 @@
-"""Nothing that a service hands over raises into it, or shows as NaN: every bad value costs only itself, and is counted."""
+"""Nothing that a service hands over raises into it; a bad value costs only itself, and is counted exactly."""
 
 from __future__ import annotations
 
-import datetime as dt
-import decimal
-import enum
-import fractions
+import gc
 import math
-import types
-from collections.abc import Iterator
-from pathlib import Path
-from typing import Any
+import sys
+import threading
+from collections import Counter
 
-import numpy as np
-import pandas as pd
 import pytest
-from prometheus_client.parser import text_string_to_metric_families
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
-from modelwatch import names
-from modelwatch.record.monitor import Monitor
-from modelwatch.reference import profile_numeric
+from counting import page_values
+from hostile import CORPUS, Nameless, keys_of, raising
+from modelwatch import Monitor, current_request, names
+from modelwatch.kernel import Kernel
+from modelwatch.record.request import detached
 from modelwatch.schema import ModelSchema
 
-PROFILE = profile_numeric(range(100))
-SCHEMA = ModelSchema(
-    classes=("a", "b"), numeric={"x": (PROFILE.edges, PROFILE.exported)}, categorical={"c": ("red",)}
-)  # fmt: skip
+pytestmark = pytest.mark.filterwarnings("ignore")  # numpy warns of masked values; a warning is not raised in a service
+
+EDGES = tuple(k / 4 for k in range(-8, 9))
+NUMERIC = {"x": (EDGES, EDGES[::4]), "y": (EDGES, EDGES[::4])}
+SCHEMA = ModelSchema(classes=("a", "b"), numeric=NUMERIC, categorical={"c": ("red",)}, cap=5000)
+REGRESSION = ModelSchema(classes=None, value_edges=(0.0, 1.0), numeric=NUMERIC, categorical={"c": ("red",)}, cap=5000)
+GOOD = {"endpoint": "/p", "duration": 0.25, "prediction": "a", "confidence": 0.5, "features": {"x": 0.5, "y": 1.0, "c": "red"},
+        "segment": "s", "error": None}  # fmt: skip
+ORDER = ("endpoint", "duration", "error", "segment", "prediction", "confidence", "features")
+FIELDS = (*GOOD, "request_id", "input", "value", "x", "c", "key")
 
 
-class Raises:
-    """An object whose methods raise."""
-
-    def __init__(self, error: BaseException) -> None:
-        self.error = error
-
-    def fail(self, *_: Any) -> Any:
-        """Raise."""
-        raise self.error
-
-    __str__ = __repr__ = __float__ = __index__ = __eq__ = __bool__ = __len__ = __iter__ = __getattr__ = fail
-    __hash__ = fail
+# -- the rule, written down once more ----------------------------------------------------------------------------------
 
 
-class Liar(str):
-    """Text whose methods raise."""
-
-    __slots__ = ()
-    __str__ = __hash__ = __eq__ = encode = Raises.fail
-
-
-class Color(str, enum.Enum):
-    """A label as an enumeration."""
-
-    RED = "red"
-
-
-class Whole(int):
-    """A number whose text raises."""
-
-    __str__ = __repr__ = Raises.fail
-
-
-def recursive() -> dict[str, Any]:
-    """A dict that contains itself."""
-    made: dict[str, Any] = {}
-    made["me"] = made
-    return made
-
-
-def corpus() -> list[Any]:
-    """More than 300 values that no model should answer, and some that look odd and are right."""
-    errors = [
-        ValueError("v"),
-        KeyError("k"),
-        RecursionError(),
-        SystemExit(3),
-        KeyboardInterrupt(),
-        MemoryError(),
-        GeneratorExit(),
-    ]
-    values: list[Any] = [
-        None, math.nan, math.inf, -math.inf, 10**400, -(10**400), 10**5000, 0, -1, -0.0, 1e308, 5e-324, True, False, "", " ", "a", "NaN",
-        "1", "\ud800", "x\udfffy", "\0", "\n", "\r\n", '"', "\\", "{{ template }}", "%s %d %", "\u2028", "\u202e", "é", "🙂", "<script>",
-        "x" * 10_000_000, b"", b"bytes", bytearray(b"b"), memoryview(b"m"), [], [1], (), (1, 2), {}, {"x": 1}, recursive(), set(), frozenset(),
-        object(), object, int, type, len, lambda: 1, Ellipsis, NotImplemented, 1j, decimal.Decimal("1.5"), decimal.Decimal("NaN"),
-        decimal.Decimal("sNaN"), fractions.Fraction(1, 3), dt.datetime(2026, 1, 1), dt.date(2026, 1, 1), dt.timedelta(1),
-        pd.NA, pd.NaT, pd.Timestamp("2026-01-01"), pd.Timedelta("1s"), np.float64("nan"), np.float32("inf"), np.float16(1.5), np.int8(-3),
-        np.uint64(2**63), np.bool_(True), np.str_("n"), np.bytes_(b"n"), np.datetime64("NaT"), np.array(1.5), np.array([1.5]),
-        np.array([1, 2]), np.array("text"), np.array([[1.0]]), np.ma.masked, np.ma.array([1], mask=[True]), np.void(b"v"), Color.RED, Whole(3),
-        Liar("liar"), (one for one in ""), iter([]), range(3), slice(1), open, Exception("e"), pytest, math,
-    ]  # fmt: skip
-    values += [Raises(error) for error in errors]
-    values += [float(10.0**k) for k in range(-320, 309, 7)]
-    values += [chr(code) * 3 for code in range(0, 160, 2)]
-    values += [2**k for k in range(0, 2000, 60)]
-    return values
+def refusals(field, case, value):
+    """Return what must be refused of a value in a field: (where, kind) -> how often."""
+    where, kind = field, ""
+    if field in ("segment", "prediction", "error", "endpoint", "c"):
+        kind = case.label if case.label in ("nan", "type") else ""
+        where = "feature" if field == "c" else field
+        if field == "endpoint" and case.label == "missing":  # a request has one
+            kind = "type"
+        if field == "error" and isinstance(case.make, type) and issubclass(case.make, BaseException):
+            kind = ""
+    elif field in ("confidence", "value"):
+        kind = case.number if case.number in ("nan", "inf", "type") else ""
+        where = "prediction" if field == "value" else field
+    elif field == "duration":
+        kind = case.seconds or (case.number if case.number in ("nan", "type") else "")
+    elif field == "x":
+        where, kind = "feature", case.number if case.number in ("nan", "type") else ""
+    elif field == "features":
+        keys = keys_of(value)
+        if keys is not None:
+            return Counter({("feature", "unknown"): keys}) if keys else Counter()
+        where, kind = "feature", "" if value is None else "type"
+    elif field == "key":
+        where, kind = "feature", "unknown"
+    return Counter({(where, kind): 1}) if kind else Counter()
 
 
-CORPUS = corpus()
-FIELDS = ("endpoint", "duration", "prediction", "confidence", "features", "segment", "error", "request_id", "input")
-GOOD: dict[str, Any] = {
-    "endpoint": "/p",
-    "duration": 0.1,
-    "prediction": "a",
-    "confidence": 0.9,
-    "features": {"x": 5.0, "c": "red"},
-    "segment": "s",
-}
+def arguments(field, value):
+    """Return the arguments of `record`, good but for one; None where the value can be no key of a dict."""
+    if field in ("x", "c"):
+        return GOOD | {"features": GOOD["features"] | {field: value}}
+    if field == "key":
+        try:
+            return GOOD | {"features": {**GOOD["features"], value: 1.0}}
+        except BaseException:
+            return None
+    return GOOD | {"prediction" if field == "value" else field: value}
+
+
+def event(given):
+    """Return the event of these arguments."""
+    return tuple(detached(given[name]) if name == "features" else given[name] for name in ORDER)
+
+
+def refused_in(tables):
+    """Return the refusals that were counted."""
+    return Counter({labels: n for labels, ([n], _) in tables.get(names.REFUSED.name, {}).items()})
+
+
+def refused_of(tally):
+    """Return the refusals of a tally."""
+    return refused_in(tally.as_dict())
+
+
+# -- every call --------------------------------------------------------------------------------------------------------
 
 
 @pytest.fixture
-def monitor(tmp_path: Path) -> Iterator[Monitor]:
-    """A monitor with a file of its own."""
-    made = Monitor("hostile", "1", SCHEMA, live=tmp_path / "live.db")
-    yield made
-    made.close()
+def make(tmp_path):
+    """Makes monitors with a file of their own; none of them may have a fault at the end."""
+    made = []
+
+    def monitor(schema=SCHEMA):
+        made.append(Monitor("hostile", str(len(made)), schema, live=tmp_path / "live.db"))
+        return made[-1]
+
+    yield monitor
+    for each in made:
+        assert each.flush(20)
+        assert not each.worker.faults.pending
+        assert not each.recorder.kernel.tally.tables[names.INTERNAL_ERRORS.name].total()
+        each.close()
 
 
-def page(monitor: Monitor) -> dict[tuple[str, ...], float]:
-    """Return {(name, label values): value}; the page parses and has no NaN."""
-    assert monitor.flush(10)
-    text = monitor.metrics().decode()
-    found = {}
-    for family in text_string_to_metric_families(text):
-        for sample in family.samples:
-            assert math.isfinite(sample.value), sample
-            key = (sample.name, *[v for k, v in sample.labels.items() if k not in ("model_name", "model_version")])
-            found[key] = sample.value
-    return found
+def page_of(monitor):
+    """Return the samples of the page, which both parsers read and in which all numbers are finite."""
+    assert monitor.flush(20)
+    values = page_values(monitor.metrics())
+    assert all(map(math.isfinite, values.values()))
+    strict = {
+        (s.name, tuple(sorted(s.labels.items()))): s.value
+        for family in parse_openmetrics(monitor.metrics(openmetrics=True).decode())
+        for s in family.samples
+    }
+    assert strict.items() <= values.items() | strict.items() - values.items()
+    return values
 
 
-def test_corpus_is_large() -> None:
-    """The corpus has more than 300 values."""
-    assert len(CORPUS) >= 300
+def summed(values, name, **labels):
+    """Return the sum over the samples of a name that have these labels."""
+    return sum(n for (have, with_), n in values.items() if have == name and labels.items() <= dict(with_).items())
+
+
+def test_the_corpus_is_what_it_says():
+    """More than 400 values of which most are bad, and no two of one name."""
+    assert len({case.name for case in CORPUS}) == len(CORPUS) >= 400
+    kinds = Counter((case.number, case.label) for case in CORPUS)
+    assert kinds["type", "type"] >= 300
+    assert min(kinds["ok", "ok"], kinds["type", "ok"], kinds["ok", "type"]) >= 10
 
 
 @pytest.mark.parametrize("field", FIELDS)
-def test_no_value_raises_and_every_event_counts(monitor: Monitor, field: str) -> None:
-    """Every value of the corpus in every field of `record`: nothing is raised, all events count, no internal error, no NaN."""
-    for value in CORPUS:
-        monitor.record(**{**GOOD, field: value})
-    found = page(monitor)
-    total = sum(n for key, n in found.items() if key[0] == "ml_requests_total")
-    assert total == len(CORPUS)
-    assert not [key for key in found if key[0] == "modelwatch_internal_errors_total"]
-    if field != "confidence":
-        assert found["ml_prediction_confidence_count",] == len(CORPUS)
-    if field != "features":
-        assert found["ml_feature_category_total", "c", "red"] == len(CORPUS)
-
-
-@pytest.mark.parametrize("name", ["x", "c", "unknown"])
-def test_no_feature_value_raises(monitor: Monitor, name: str) -> None:
-    """Every value of the corpus as one feature: the other features count as if it were not there."""
-    for value in CORPUS:
-        monitor.record(**{**GOOD, "features": {"x": 5.0, "c": "red", name: value}})
-    found = page(monitor)
-    n = len(CORPUS)
-    assert not [key for key in found if key[0] == "modelwatch_internal_errors_total"]
-    invalid = sum(
-        v for key, v in found.items() if key[0] == "ml_feature_invalid_total" and key[1] == name and key[2] != "inf"
-    )
-    if name == "x":
-        assert found["ml_feature_category_total", "c", "red"] == n
-        assert found["ml_feature_value_bucket", "x", "+Inf"] + invalid == n
-    elif name == "c":
-        assert found["ml_feature_value_bucket", "x", "+Inf"] == n
-        assert sum(v for key, v in found.items() if key[:2] == ("ml_feature_category_total", "c")) + invalid == n
-    else:
-        assert found["modelwatch_values_refused_total", "feature", "unknown"] == n
-
-
-def test_other_calls_do_not_raise(monitor: Monitor) -> None:
-    """`request`, `predicted`, `endpoint`'s returned values and `record_batch` take the corpus, too."""
-    say_everything(monitor)  # the values must not meet the test runner, which would ask for their text
-    found = page(monitor)
-    assert found["ml_requests_total", "/r"] == len(CORPUS)
-    assert found["ml_requests_total", "/said"] == len(CORPUS)
-    generators = sum(isinstance(value, types.GeneratorType) for value in CORPUS)  # a watched one is watched to its end
-    assert found["ml_requests_total", "/watched"] == len(CORPUS) - generators
-
-
-def assert_is(answer: Any, value: Any) -> None:
-    """Compare without a text of either."""
-    same = answer is value
-    del answer, value
-    assert same
-
-
-def say_everything(monitor: Monitor) -> None:
-    """Hand the corpus to every call but `record`."""
-    current: list[Any] = [None]
-    watched = monitor.endpoint("/watched")(lambda: current[0])
-    said = monitor.endpoint("/said")(lambda: {"label": current[0], "confidence": current[0], "features": current[0]})
-    for value in CORPUS:
-        with monitor.request("/r", segment=value) as request:
-            request.predicted(value, confidence=value, features=value, input=value)
-        current[0] = value
-        answer = watched()
-        if not isinstance(value, types.GeneratorType):  # which is watched to its end
-            assert_is(answer, value)
-        said()
-        monitor.record_batch(value)
-        monitor.record_batch({"prediction": [value], "confidence": [value], "x": [value]})
-
-
-def test_refused_values_are_counted_exactly(monitor: Monitor) -> None:
-    """Of the confidences of the corpus, exactly those that are no finite number are refused, each by its kind."""
-    expected = {"type": 0, "nan": 0, "inf": 0, "none": 0, "good": 0}
-    for value in CORPUS:
-        monitor.record("/p", confidence=value)
-        if value is None or value is pd.NA:
-            expected["none"] += 1
+def test_record_takes_everything_and_counts_what_it_refused(make, field):
+    """Each value in each place of `record`: nothing is raised, every request counts, and exactly the bad values are refused."""
+    monitor = make(REGRESSION if field == "value" else SCHEMA)
+    expected, n, bad = Counter(), 0, 0
+    for case in CORPUS:
+        value = case.make()
+        given = arguments(field, value)
+        if given is None:
             continue
+        monitor.record(**given)
+        refused = refusals(field, case, value)
+        expected += refused
+        bad += bool(refused)
+        n += 1
+    values = page_of(monitor)
+    assert refused_of(monitor.recorder.kernel.tally) == expected
+    assert summed(values, names.REFUSED.name) == expected.total()
+    assert summed(values, names.REQUESTS.name) == summed(values, names.EVENTS.name) == n
+    if field in ("confidence", "x"):
+        name = names.CONFIDENCE.name if field == "confidence" else names.FEATURE_VALUE.name
+        missing = sum(case.number == "missing" for case in CORPUS)
+        labels = {"feature_name": "x"} if field == "x" else {}
+        assert summed(values, f"{name}_count", **labels) == n - bad - missing
+    if field != "features":
+        assert summed(values, f"{names.FEATURE_VALUE.name}_count", feature_name="y") == n
+    if field == "error":
+        assert summed(values, names.FAILED.name) == n - 2  # None and NA
+
+
+@pytest.mark.parametrize("classes", [True, False])
+def test_requests_take_everything(make, classes):
+    """The same of a request as a block, whatever it was told; what its body raised goes on."""
+    monitor = make(SCHEMA if classes else REGRESSION)
+    expected = Counter()
+    for case in CORPUS:
+        value = case.make()
+        with monitor.request(value, segment=value) as request:
+            request.predicted(value, confidence=value, features=value, input=value)
+        for field in ("endpoint", "segment", "prediction" if classes else "value", "confidence", "features"):
+            if case.number != "missing" or field == "endpoint" or value is not None:
+                expected += refusals(field, case, value)
+        with monitor.request("/set") as request:
+            request.prediction = request.confidence = request.features = request.segment = value
+        for field in ("segment", "prediction" if classes else "value", "confidence", "features"):
+            expected += refusals(field, case, value)
+    values = page_of(monitor)
+    assert refused_of(monitor.recorder.kernel.tally) == expected
+    assert summed(values, names.REQUESTS.name) == 2 * len(CORPUS)
+
+
+def test_watched_functions_return_everything(make):
+    """What a watched function returns, is told, or is given comes back the same object; its answer is refused, not raised."""
+    monitor = make()
+    expected = Counter()
+
+    @monitor.endpoint("/identity")
+    def identity(value):
+        return value
+
+    @monitor.endpoint("/said")
+    def said(value):
+        return {"label": value, "confidence": value, "features": value}
+
+    @monitor.endpoint("/told")
+    def told(value):
+        current_request().predicted(value, confidence=value, features=value)
+        return value
+
+    @monitor.endpoint(
+        "/read", features=lambda value: value, segment=lambda value: value, extract=lambda value: (value, value)
+    )
+    def read(value):
+        return value
+
+    undone = 0
+    for case in CORPUS:
+        value = case.make()
+        if case.name in ("generator", "coroutine"):  # watched until they are done
+            undone += 1
+            continue
+        same = (
+            identity(value) is value and said(value)["label"] is value and told(value) is value and read(value) is value
+        )
+        assert same, case.name
+        for fields in (("prediction", "confidence", "features"),) * 2 + (
+            ("segment", "features", "prediction", "confidence"),
+        ):
+            for field in fields:
+                expected += refusals(field, case, value)
+        if keys_of(value) is not None and type(value) is dict:
+            assert set(value) & {"label", "confidence", "features"} == set()
+    values = page_of(monitor)
+    n = len(CORPUS) - undone
+    for path in ("/identity", "/said", "/told", "/read"):
+        assert summed(values, names.REQUESTS.name, endpoint=path) == n
+    assert refused_of(monitor.recorder.kernel.tally) == expected
+
+
+def test_batches_take_everything(make):
+    """The corpus as columns, and each value as a batch of its own."""
+    monitor = make()
+    values = [case.make() for case in CORPUS]
+    expected = Counter()
+    for case, value in zip(CORPUS, values, strict=True):
+        for field in ("endpoint", "duration", "error", "segment", "prediction", "confidence", "x", "c"):
+            nan_in_a_label = case.label == "nan" and isinstance(value, float) and math.isnan(value)
+            if nan_in_a_label and field in ("error", "segment", "prediction", "endpoint"):
+                if field == "endpoint":  # not given
+                    expected["endpoint", "type"] += 1
+                continue
+            expected += refusals(field, case, value)
+    frame = dict.fromkeys(("endpoint", "duration", "error", "segment", "prediction", "confidence", "x", "c"), values)
+    assert monitor.record_batch(frame) == len(CORPUS)
+    assert refused_of(monitor.recorder.kernel.tally) == expected
+    for value in values:
+        if keys_of(value) is None:
+            assert monitor.record_batch(value) in (0, 1)
+    while monitor.worker.faults.pending:  # things that are no batch
+        assert monitor.worker.faults.pending.popleft() == "record_batch"
+    monitor.worker.faults.drain()
+
+
+def test_exceptions_are_named_by_their_class(make):
+    """As an object or as a class, whatever their own code does; what looks like one is refused."""
+    monitor = make()
+    rude = type(
+        "Rude", (Exception,), {"__str__": raising(KeyError, "__str__"), "__class__": property(raising(KeyError, "x"))}
+    )
+    hidden = Nameless("Hidden", (Exception,), {})
+    for error in (ValueError(), ValueError, KeyboardInterrupt(), rude("x"), hidden("x"), "ValueError"):
+        monitor.record("/p", error=error)
+    values = page_of(monitor)
+    assert summed(values, names.ERRORS.name, error_type="ValueError") == 3
+    assert summed(values, names.ERRORS.name, error_type="Rude") == 1
+    assert summed(values, names.ERRORS.name, error_type="Hidden") == 1
+    assert summed(values, names.FAILED.name) == 6
+    monitor.record("/p", error=hidden)  # a class whose class is unknown: not asked
+    assert summed(page_of(monitor), names.FAILED.name) == 7
+
+
+def test_values_that_raise_when_they_go(make, monkeypatch):
+    """A `__del__` that raises, or records, while its event is folded."""
+    monitor = make()
+    seen = []
+    monkeypatch.setattr(sys, "unraisablehook", seen.append)
+
+    class Going:
+        def __del__(self):
+            monitor.record("/last")
+            raise ZeroDivisionError
+
+    for _ in range(300):
+        monitor.record(Going(), Going(), Going(), Going(), {"x": Going(), "c": Going(), "?": Going()}, Going(), Going())
+    assert monitor.flush(20)
+    gc.collect()
+    values = page_of(monitor)
+    assert len(seen) == 300 * 9
+    assert summed(values, names.REQUESTS.name, endpoint="/last") == 300 * 9
+    assert summed(values, names.REQUESTS.name, endpoint="__invalid__") == 300
+
+
+# -- a bad value costs only itself ---------------------------------------------------------------------------------------
+
+
+def valid(n):
+    """Return the arguments of n good requests; sums of their values are exact in any order."""
+    return [
+        {
+            "endpoint": f"/{i % 2}", "duration": (i % 40) / 64, "prediction": "ab"[i % 3 == 0], "confidence": (i % 65) / 64,
+            "features": {"x": (i % 97) / 16 - 3, "y": (i % 31) / 8, "c": ("red", "blue")[i % 2]}, "segment": f"s{i % 4}",
+            "error": "ValueError" if i % 10 == 0 else None,
+        }
+        for i in range(n)
+    ]  # fmt: skip
+
+
+def put(row, field, value):
+    """Return the arguments with a value at a field, or None."""
+    if field in ("x", "c"):
+        return row | {"features": row["features"] | {field: value}}
+    return row | {field: value}
+
+
+def tables_of(rows, chunk=512, schema=SCHEMA):
+    """Return every table of these requests, to the bit."""
+    kernel = Kernel(schema)
+    for start in range(0, len(rows), chunk):
+        kernel.fold([event(row) for row in rows[start : start + chunk]])
+    return kernel.tally.as_dict()
+
+
+def without(tables, *left_out):
+    """Return the tables without some."""
+    return {name: rows for name, rows in tables.items() if name not in {metric.name for metric in left_out}}
+
+
+def unmarked(rows):
+    """Return the rows but those that say of what was refused or is missing."""
+    return {labels: n for labels, n in rows.items() if not {names.INVALID, "nan", "type", "missing"} & set(labels)}
+
+
+@pytest.mark.parametrize(
+    "field", ["duration", "prediction", "confidence", "segment", "x", "c", "endpoint", "error", "features"]
+)
+def test_the_good_stream_counts_to_the_bit(field):
+    """Every refused value in place of a good one: all tables are those of a stream that has nothing in these places."""
+    as_number = field in ("duration", "confidence", "x")
+    bad = [
+        case
+        for case in CORPUS
+        if (case.number if as_number else case.label) in ("nan", "type") and keys_of(case.make()) is None
+    ]
+    rows = valid(3 * len(bad))
+    dirty, clean = list(rows), list(rows)
+    for i, case in enumerate(bad):
+        dirty[3 * i] = put(rows[3 * i], field, case.make())
+        clean[3 * i] = put(rows[3 * i], field, None)
+    found, wanted = tables_of(dirty), tables_of(clean)
+    of_field = {
+        "prediction": [names.PREDICTIONS], "segment": [names.SEGMENTS], "error": [names.FAILED, names.ERRORS],
+        "x": [names.FEATURE_INVALID], "c": [names.FEATURE_INVALID],
+    }.get(field, [])  # fmt: skip
+    assert without(found, names.REFUSED, *of_field) == without(wanted, names.REFUSED, *of_field)
+    for metric in of_field:
+        if metric is not names.FAILED:  # a refused name of an error is a failure
+            assert unmarked(found[metric.name]) == unmarked(wanted.get(metric.name, {}))
+    assert refused_in(found).total() == len(bad)
+
+
+@settings(max_examples=1500)
+@given(st.data())
+def test_any_mixture_is_counted_exactly(data):
+    """Random requests with random bad values, in random chunks: as refused as each of them alone, and every request counts."""
+    fields = [f for f in FIELDS if f not in ("request_id", "input", "value", "key")]
+    picks = data.draw(
+        st.lists(
+            st.lists(st.tuples(st.sampled_from(fields), st.integers(0, len(CORPUS) - 1)), max_size=4),
+            min_size=1,
+            max_size=12,
+        )
+    )
+    kernel, expected, events = Kernel(SCHEMA), Counter(), []
+    for pick in picks:
+        row = {**GOOD, "features": dict(GOOD["features"])}
+        chosen = dict(pick)
+        if "features" in chosen:
+            chosen = {f: i for f, i in chosen.items() if f not in ("x", "c")}
+        for field, i in chosen.items():
+            value = CORPUS[i].make()
+            row = put(row, field, value)
+            expected += refusals(field, CORPUS[i], value)
+        events.append(event(row))
+    chunk = data.draw(st.integers(1, len(events)))
+    for start in range(0, len(events), chunk):
+        kernel.fold(events[start : start + chunk])
+    assert refused_of(kernel.tally) == expected
+    tables = kernel.tally.tables
+    assert tables[names.REQUESTS.name].total() == len(events)
+    assert sum(t.sums.sum() for t in tables.values()) < math.inf
+    again = kernel.tally.load(kernel.tally.dump())
+    assert again.as_dict() == kernel.tally.as_dict()
+
+
+def test_values_that_raise_in_the_threads_of_the_service(make):
+    """Many threads record the corpus at once while the buffer is full: the callers fold, nothing is raised, nothing lost."""
+    monitor = make()
+    monitor.recorder.limit = 600
+    raised = []
+
+    def work():
         try:
-            number = None if isinstance(value, (str, bytes, bytearray)) else float(value)
-        except BaseException:
-            number = None
-        if isinstance(value, np.ndarray) and value.ndim and number is not None:
-            number = float(value.item())
-        kind = "type" if number is None else "nan" if math.isnan(number) else "inf" if math.isinf(number) else "good"
-        expected[kind] += 1
-    found = page(monitor)
-    for kind in ("type", "nan", "inf"):
-        assert found["modelwatch_values_refused_total", "confidence", kind] == expected[kind], kind
-    assert found["ml_prediction_confidence_count",] == expected["good"]
-    assert names.REFUSED.name == "modelwatch_values_refused_total"
+            for case in CORPUS * 2:
+                value = case.make() if case.name != "10 MB" else "x"  # which takes longer than a caller waits
+                monitor.record(value, value, value, value, {"x": value, "c": value}, value, value)
+        except BaseException as error:
+            raised.append(error)
+
+    threads = [threading.Thread(target=work) for _ in range(4)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert raised == []
+    values = page_of(monitor)
+    assert monitor.recorder.caller_folds
+    assert summed(values, names.REQUESTS.name) + summed(values, names.ABANDONED.name) == 8 * len(CORPUS)

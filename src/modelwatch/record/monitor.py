@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelwatch.errors import ConfigError
 from modelwatch.kernel import Kernel
+from modelwatch.labels import name_of
 from modelwatch.record.batch import columns_of
 from modelwatch.record.recorder import Recorder
 from modelwatch.record.request import Place, Request, detached
@@ -265,7 +266,7 @@ def schema_of(model: ModelConfig) -> ModelSchema:
 def _error_name(error: Any) -> Any:
     """Return the class name of an exception; anything else is judged when it is folded."""
     if issubclass(type(error), BaseException):
-        return type(error).__name__
+        return name_of(type(error))
     if type(error) is type and issubclass(error, BaseException):
         return error.__name__
     return error

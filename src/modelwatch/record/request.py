@@ -8,6 +8,8 @@ from contextvars import ContextVar
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
 
+from modelwatch.labels import name_of
+
 if TYPE_CHECKING:
     from types import TracebackType
 
@@ -133,7 +135,7 @@ class Request:
             current.set(self._outer)
         if self.monitor is not None:
             # the reader of a stream had enough: not an error
-            failed = None if kind is None or kind is GeneratorExit else kind.__name__
+            failed = None if kind is None or kind is GeneratorExit else name_of(kind)
             self.monitor.finish(self, duration, failed, self._outer)
 
 
@@ -169,4 +171,12 @@ def current_request() -> Request:
 
 def detached(features: Any) -> Any:
     """Return a copy of a dict, which the service may change; anything else is judged when it is folded."""
-    return dict.copy(features) if issubclass(type(features), dict) else features
+    kind = type(features)
+    if kind is dict:
+        return features.copy()
+    if issubclass(kind, dict):
+        try:
+            return dict(dict.items(features))  # not by its own methods
+        except Exception:  # noqa: BLE001 - a key's own code
+            return features
+    return features

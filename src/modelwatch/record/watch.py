@@ -12,6 +12,7 @@ from types import AsyncGeneratorType, CoroutineType, GeneratorType
 from typing import TYPE_CHECKING, Any, TypeVar
 
 from modelwatch.events import CANCELLED
+from modelwatch.labels import name_of
 from modelwatch.record.request import Place, Request, current, detached
 
 if TYPE_CHECKING:
@@ -134,9 +135,13 @@ def _plain(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
         try:
             result = function(*args, **kwargs) if kwargs else function(*args)
         except BaseException as error:
-            watch.failed(start, type(error).__name__)
+            watch.failed(start, name_of(type(error)))
             raise
-        if plain and type(result) not in READ and get() is None:
+        try:
+            read = type(result) in READ
+        except Exception:  # noqa: BLE001 - a class without a hash
+            read = False
+        if plain and not read and get() is None:
             append(perf_counter() - start)
             try:
                 leave()
@@ -144,7 +149,7 @@ def _plain(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
                 pass
             if len(seconds) > full:
                 watch.monitor.recorder.relieve()
-        elif type(result) in UNDONE:
+        elif read and type(result) is not dict:
             leave()
             return _wrapper_of(result)(watch, lambda *_, **__: result)(*args, **kwargs)
         else:
@@ -175,7 +180,7 @@ def _coroutine(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]
         except BaseException as error:
             _lift(token)
             # closed from outside before its end, as an event loop does when it stops: nobody waits for the answer
-            watch.failed(start, CANCELLED if type(error) is GeneratorExit else type(error).__name__, place)
+            watch.failed(start, CANCELLED if type(error) is GeneratorExit else name_of(type(error)), place)
             raise
         if plain and place is not None and place.request is None and type(result) is not dict:
             append(clock() - start)
@@ -218,7 +223,7 @@ def _generator(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]
             watch.succeeded(start, None, args, kwargs)
             raise
         except BaseException as error:
-            watch.failed(start, type(error).__name__)
+            watch.failed(start, name_of(type(error)))
             raise
         watch.succeeded(start, result, args, kwargs)
         return result
@@ -252,7 +257,7 @@ def _async_generator(watch: Watch, function: Callable[..., Any]) -> Callable[...
             watch.succeeded(start, None, args, kwargs)
             raise
         except BaseException as error:
-            watch.failed(start, type(error).__name__)
+            watch.failed(start, name_of(type(error)))
             raise
         watch.succeeded(start, None, args, kwargs)
 
