@@ -24,7 +24,7 @@ WATCHED = "modelwatch.watched"  # key of the environ: who counts this request al
 
 
 class Middleware:
-    """Counts every request of a WSGI app and answers `/metrics`. Of two middlewares of one monitor the outer one counts.
+    """Counts every request of a WSGI app and answers `/metrics`. Of two middlewares of one monitor the outer counts.
 
     Parameters
     ----------
