@@ -6,6 +6,7 @@ from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
 from modelwatch.integrations.wsgi import Environ, Middleware
+from modelwatch.labels import name_of
 from modelwatch.record.monitor import Monitor
 from modelwatch.record.request import Request, current
 
@@ -42,7 +43,7 @@ def instrument(app: Flask, monitor: Monitor, *, registry: Any = None, ignore: Co
     def remember_error(_app: Flask, exception: BaseException, **_more: Any) -> None:
         found = current.get()
         if isinstance(found, Request) and found.monitor is monitor:
-            found.error = type(exception).__name__
+            found.error = name_of(type(exception))
 
     def health() -> Any:
         return jsonify(status="ok", model_name=monitor.key.model, model_version=monitor.key.version)

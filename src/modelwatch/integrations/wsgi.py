@@ -10,6 +10,7 @@ from typing import Any
 from modelwatch.events import CANCELLED
 from modelwatch.exposition import OPENMETRICS, TEXT
 from modelwatch.integrations.hostregistry import host_registry
+from modelwatch.labels import name_of
 from modelwatch.names import UNMATCHED
 from modelwatch.record.monitor import Monitor
 from modelwatch.record.request import Request, current
@@ -63,7 +64,7 @@ class Middleware:
         try:
             body = self.app(environ, exchange.starting(start_response))
         except BaseException as error:
-            exchange.finish(type(error).__name__)
+            exchange.finish(name_of(type(error)))
             raise
         finally:
             current.reset(token)
@@ -130,7 +131,7 @@ class _Body:
             exchange.finish(CANCELLED)
             raise
         except BaseException as error:
-            exchange.finish(type(error).__name__)
+            exchange.finish(name_of(type(error)))
             raise
         exchange.finish(None)
 
