@@ -13,7 +13,7 @@ import numpy.typing as npt
 
 from modelwatch import names
 from modelwatch.names import Metric, number
-from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema
+from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema, can_fall
 from modelwatch.tally import Labels, Table, Tally
 
 TEXT = "text/plain; version=0.0.4; charset=utf-8"
@@ -59,10 +59,11 @@ class _Block:
         self.table: Table | None = None
         self.made = 0
         self.parts: list[tuple[str, str]] = []  # per row: its lines, and the lines that OpenMetrics leaves out
-        self.shown = _shown_edges(metric, source.schema)
+        edges = _edges(metric, source.schema)
+        self.shown = {row: (shown, [kept.index(edge) for edge in shown]) for row, (kept, shown) in edges.items()}
         self.columns: list[list[int]] = []  # per row of a histogram: where the counts of its edges are
         # A sum that can fall is no counter, and OpenMetrics forbids it; without a sum it forbids the count, too.
-        self.summed = all(not edges or edges[0] >= 0 for edges, _ in self.shown.values())
+        self.summed = all(not can_fall(kept) for kept, _ in edges.values())
 
     def grow(self, table: Table) -> bool:
         """Make the lines of rows that are new; return whether the lines are other ones than before."""
@@ -122,8 +123,8 @@ def _pick(upto: npt.NDArray[np.int64], columns: npt.NDArray[np.intp], *, with_co
     return np.concatenate([shown, total, total] if with_count else [shown, total], axis=1)
 
 
-def _shown_edges(metric: Metric, schema: ModelSchema) -> dict[Labels, tuple[tuple[float, ...], list[int]]]:
-    """Return (edges shown, their columns) for each feature's row; of other histograms one under `()` for all rows."""
+def _edges(metric: Metric, schema: ModelSchema) -> dict[Labels, tuple[tuple[float, ...], tuple[float, ...]]]:
+    """Return (edges kept, edges shown) for each feature's row; of other histograms one under `()` for all rows."""
     pairs: dict[Labels, tuple[tuple[float, ...], tuple[float, ...]]] = {}
     if metric is names.FEATURE_VALUE:
         pairs = {(name,): edges for name, edges in schema.numeric.items()}
@@ -133,7 +134,7 @@ def _shown_edges(metric: Metric, schema: ModelSchema) -> dict[Labels, tuple[tupl
         pairs[()] = schema.latency, schema.latency
     elif metric is names.PREDICTION_VALUE:
         pairs[()] = schema.value_edges, schema.value_edges
-    return {row: (shown, [kept.index(edge) for edge in shown]) for row, (kept, shown) in pairs.items()}
+    return pairs
 
 
 COUNTED = (

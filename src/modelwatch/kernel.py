@@ -21,7 +21,7 @@ import numpy.typing as npt
 from modelwatch import names
 from modelwatch.events import CANCELLED
 from modelwatch.labels import NONE_CODE, LabelCodes, is_missing
-from modelwatch.schema import ModelSchema
+from modelwatch.schema import ModelSchema, can_fall
 from modelwatch.tally import Labels, Table, Tally
 
 Column = Sequence[Any] | npt.NDArray[Any]
@@ -92,6 +92,7 @@ class Kernel:
         self._latency_edges = np.array([*schema.latency, np.inf])
         self._confidence_edges = np.array([*schema.confidence, np.inf])
         self._value_edges = np.array([*schema.value_edges, np.inf])
+        self._value_floor = _floor(schema.value_edges)
         self._threshold = (f"{schema.threshold:g}",)
         cap = schema.cap
         self.endpoints, self.error_types = (
@@ -110,6 +111,7 @@ class Kernel:
         self._feature_edges = [
             np.array([*kept, *[np.inf] * (bins - len(kept))]) for kept, _ in self.schema.numeric.values()
         ]  # a feature with fewer edges leaves its last columns empty
+        self._floors = np.array([_floor(kept) for kept, _ in self.schema.numeric.values()])
         self._pick: Callable[[Any], tuple[Any, ...]] = (
             itemgetter(*self.numeric) if len(self.numeric) > 1 else self._pick_few
         )
@@ -158,7 +160,7 @@ class Kernel:
         if self._predictions is not None:
             self._count_labels("prediction", names.PREDICTIONS, self.classes, self._predictions, predictions)
         elif self._values is not None:
-            self._observe("prediction", self._values, predictions, self._value_edges)
+            self._observe("prediction", self._values, predictions, self._value_edges, self._value_floor)
         by_threshold: dict[float, list[Any]] = {}
         for confidence, given in zip(confidences, thresholds, strict=True):
             threshold = given if type(given) is float and np.isfinite(given) else self.schema.threshold
@@ -278,7 +280,7 @@ class Kernel:
         if self._predictions is not None:
             self._count_labels("prediction", names.PREDICTIONS, self.classes, self._predictions, predictions)
         elif self._values is not None:
-            self._observe("prediction", self._values, predictions, self._value_edges)
+            self._observe("prediction", self._values, predictions, self._value_edges, self._value_floor)
         self._fold_confidence(confidences, self.schema.threshold)
 
     def _fold_confidence(self, confidences: Column, threshold: float) -> None:
@@ -356,6 +358,8 @@ class Kernel:
         if not (np.abs(sums) < HUGE).all():
             return False
         matrix.sort(axis=1)
+        for j in np.flatnonzero(matrix[:, 0] < self._floors).tolist():
+            sums[j] = _sum(matrix[j], self._floors[j])
         block = np.empty((len(matrix), self.schema.feature_bins), np.int64)
         for j, edges in enumerate(self._feature_edges):
             block[j] = matrix[j].searchsorted(edges, "right")
@@ -379,7 +383,7 @@ class Kernel:
             if missing or wrong:
                 self._count_invalid(self.numeric[j], "missing", missing)
                 self._count_invalid(self.numeric[j], "type", wrong)
-            table.sums[j] += _sum(finite)
+            table.sums[j] += _sum(finite, self._floors[j])
             block[j] = cumulative(values, self._feature_edges[j])
         block[:, 1:] -= block[:, :-1].copy()
         table.counts[: len(columns)] += block
@@ -431,8 +435,15 @@ def _value(row: dict[str, Any], name: str, caught: type[BaseException]) -> Any:
         return _ABSENT
 
 
-def _sum(values: Floats) -> float:
+def _floor(edges: Sequence[float]) -> float:
+    """Return what a value is taken as at least in a sum."""
+    return -HUGE if can_fall(edges) else 0.0
+
+
+def _sum(values: Floats, low: float) -> float:
     """Return the sum; of values so large that it would overflow, the sum of what they are within +-1e200."""
+    if low == 0:
+        values = values.clip(0.0)
     with np.errstate(over="ignore"):
         total = float(values.sum())
     return total if abs(total) < HUGE else float(values.clip(-HUGE, HUGE).sum())

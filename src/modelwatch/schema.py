@@ -40,6 +40,14 @@ def latency_edges(thresholds: Sequence[float] = ()) -> tuple[float, ...]:
     return tuple(sorted(wanted.union(spare)))
 
 
+def can_fall(edges: Sequence[float]) -> bool:
+    """Tell whether values on these edges may be below 0, so that their sum is no counter.
+
+    Where they may not, the few that are count as 0 in the sum.
+    """
+    return bool(len(edges)) and edges[0] < 0
+
+
 @dataclass(frozen=True)
 class ModelSchema:
     """What one model version counts. Equal schemas give tallies that add.
