@@ -1,0 +1,43 @@
+"""Clients of a real server that do not wait for their answer."""
+
+from __future__ import annotations
+
+import socket
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from servers.service import Service, gunicorn, running, uvicorn
+
+CLIENTS = 10
+
+
+def leave(service: Service, path: str) -> None:
+    """Ask for a page and go away: from a stream after its first part, from a slow answer before it."""
+    with socket.create_connection(("127.0.0.1", service.port), timeout=10) as client:
+        client.sendall(f"GET {path} HTTP/1.1\r\nHost: x\r\n\r\n".encode())
+        if path == "/stream":
+            assert client.recv(1024)
+
+
+@pytest.mark.parametrize("command", [uvicorn, gunicorn])
+def test_clients_that_leave_are_no_errors(tmp_path: Path, command: Callable[[int, int], list[str]]) -> None:
+    """Whoever leaves a stream is cancelled, without a duration; whoever leaves early is no error; nothing stays in progress."""
+    with running(tmp_path, 2, command) as service:
+        for _ in range(CLIENTS):
+            leave(service, "/stream")
+            leave(service, "/slow")
+        deadline = time.monotonic() + 20
+        left = 2 * CLIENTS
+        while left and time.monotonic() < deadline:  # gunicorn lets an app go on for 3 seconds
+            time.sleep(0.5)
+            left = CLIENTS * 2 - int(sum(service.value("ml_requests_total", endpoint=e) for e in ("/stream", "/slow")))
+        time.sleep(1.5)
+        assert service.value("ml_requests_in_progress") == 0
+        assert service.value("ml_requests_total", endpoint="/stream") == CLIENTS
+        assert service.value("ml_requests_cancelled_total", endpoint="/stream") == CLIENTS
+        assert service.value("ml_request_duration_seconds_count", endpoint="/stream") == 0
+        assert service.value("ml_requests_total", endpoint="/slow") == CLIENTS
+        assert service.value("ml_requests_failed_total") == 0
