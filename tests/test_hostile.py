@@ -13,7 +13,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from prometheus_client.openmetrics.parser import text_string_to_metric_families as parse_openmetrics
 
-from counting import page_values
+from counting import page_values, run_python
 from hostile import CORPUS, Nameless, keys_of, raising
 from modelwatch import Monitor, current_request, names
 from modelwatch.kernel import Kernel
@@ -423,3 +423,54 @@ def test_values_that_raise_in_the_threads_of_the_service(make):
     values = page_of(monitor)
     assert monitor.recorder.caller_folds
     assert summed(values, names.REQUESTS.name) + summed(values, names.ABANDONED.name) == 8 * len(CORPUS)
+
+
+MANY = """
+import pathlib, sys
+from counting import page_values
+from modelwatch import Monitor
+from modelwatch.schema import ModelSchema
+
+monitor = Monitor("m", "1", ModelSchema(categorical={"c": ("red",)}), live=sys.argv[1])
+n = int(sys.argv[2])
+
+def peak():
+    status = pathlib.Path("/proc/self/status")  # of Linux; ru_maxrss would be that of the parent
+    lines = status.read_text().splitlines() if status.exists() else ["VmHWM: 0 kB"]
+    return int([line for line in lines if line.startswith("VmHWM")][0].split()[1])
+
+def serve(numbers):
+    for i in numbers:
+        monitor.record(f"/users/{i}", 0.01, f"class-{i}", 0.5, {"c": f"category-{i}"}, f"segment-{i}", f"Error{i}" if i % 10 == 0 else None)
+    assert monitor.flush(60)
+
+serve([0] * 20_000)  # as a service with few values
+page_values(monitor.metrics())
+before = peak()
+serve(range(20_000, n))
+text = monitor.metrics()
+print((peak() - before) / 1024)
+page = page_values(text)
+for metric, label in (("ml_requests_total", "endpoint"), ("ml_predictions_by_class_total", "predicted_class"),
+                      ("ml_requests_by_segment_total", "segment"), ("ml_feature_category_total", "category"), ("ml_errors_total", "error_type")):
+    found = {dict(labels)[label]: value for (name, labels), value in page.items() if name == metric}
+    (overflow,) = [v for (name, labels), v in page.items() if name == "modelwatch_label_overflow_total"
+                   and {("metric", metric), ("label", label)} <= set(labels)]
+    print(metric, len(found), int(sum(found.values())), int(found["__other__"]), int(overflow))
+monitor.close()
+"""
+
+
+def test_distinct_values_without_end(tmp_path):
+    """150 000 values of every label: the cap and `__other__` hold, the sum is every event, the overflow is told, memory stays."""
+    n = 150_000
+    done = run_python(MANY, tmp_path / "live.db", n, timeout=100)
+    assert done.returncode == 0, done.stderr
+    grown, *rows = done.stdout.splitlines()
+    assert float(grown) < 20
+    for row in rows:
+        metric, series, total, other, overflow = row.split()
+        assert int(series) <= 1000 + 2, metric
+        assert int(total) == (20_000 + (n - 20_000) // 10 if "errors" in metric else n), metric
+        assert other == overflow, metric
+        assert int(total) - int(other) == 20_000 + 999, metric

@@ -120,7 +120,7 @@ class Naive:
             if isinstance(seconds, float):
                 if math.isnan(seconds):
                     self.refuse("duration", "nan")
-                elif not 0 <= seconds <= 1e8:
+                elif not 0 <= seconds <= 86_400:
                     self.refuse("duration", "range")
                 else:
                     self.bucket(names.DURATION.name, (endpoint,), SCHEMA.latency, seconds)
@@ -333,3 +333,225 @@ def test_reference_profile() -> None:
         Reference.from_json(
             reference.to_json().replace('"numeric"', '"numeric" ').replace(str(profile.counts[0]), "1", 1)
         )
+
+
+def folded(*events: tuple[Any, ...], schema: ModelSchema = SCHEMA) -> dict[str, Any]:
+    """Return the tables of these events."""
+    kernel = Kernel(schema)
+    kernel.fold(events)
+    return kernel.tally.as_dict()
+
+
+@pytest.mark.parametrize(
+    ("value", "bucket"),
+    [
+        (-INF, 0), (-1e308, 0), (math.nextafter(-1.0, -INF), 0), (-1.0, 0), (math.nextafter(-1.0, INF), 1), (-5e-324, 1), (-0.0, 1), (0.0, 1),
+        (5e-324, 2), (1, 2), (2.5, 2), (math.nextafter(2.5, INF), 3), (1e308, 3), (INF, 3),
+    ],
+)  # fmt: skip
+def test_buckets_are_closed_above(value: float, bucket: int) -> None:
+    """(previous, upper], the outer ones open: the same alone, beside others, in a column, and for values and confidences."""
+    wanted = [0, 0, 0, 0]
+    wanted[bucket] = 1
+    event = ("/p", None, None, None, None, None, {"x": value, "y": 0.0, "none": 0.0})
+    assert folded(event)[names.FEATURE_VALUE.name]["x",][0] == wanted
+    many = folded(event, *[("/p", None, None, None, None, None, {"x": 0.0, "y": 0.0, "none": None})] * 9)
+    assert many[names.FEATURE_VALUE.name]["x",][0] == [n + 9 * (i == 1) for i, n in enumerate(wanted)]
+    kernel = Kernel(SCHEMA)
+    kernel.fold_columns({}, {"x": np.array([value])}, 1)
+    assert kernel.tally.as_dict()[names.FEATURE_VALUE.name]["x",][0] == wanted
+    schema = ModelSchema(classes=None, value_edges=EDGES["x"][0])
+    found = folded(("/p", None, None, None, value, None, None), schema=schema)
+    if math.isfinite(value):
+        assert found[names.PREDICTION_VALUE.name][()][0] == wanted
+    else:
+        assert found[names.REFUSED.name] == {("prediction", "inf"): ([1], 0)}
+
+
+def test_narrow_features_leave_the_last_columns_empty() -> None:
+    """Features of 3, 1 and no edges in one table: each counts all of its values, in its own first columns."""
+    rows = [{"x": v, "y": v, "none": v} for v in (-2.0, -0.5, 1.0, 2.0, 9.0, INF, -INF)]
+    found = folded(*[("/p", None, None, None, None, None, row) for row in rows])[names.FEATURE_VALUE.name]
+    assert {labels[0]: cells for labels, (cells, _) in found.items()} == {
+        "x": [2, 1, 2, 2],
+        "y": [4, 3, 0, 0],
+        "none": [7, 0, 0, 0],
+    }
+
+
+@pytest.mark.parametrize("constant", [0.0, 3.0, -7.5])
+def test_anything_but_a_constant_is_seen(constant: float) -> None:
+    """A reference that was always one value: below, equal and above are apart, to the last bit."""
+    profile = profile_numeric([constant] * 50)
+    schema = ModelSchema(numeric={"k": (profile.edges, profile.exported)})
+    values = [math.nextafter(constant, -INF), constant, constant, math.nextafter(constant, INF), INF]
+    found = folded(*[("/p", None, None, None, None, None, {"k": v}) for v in values], schema=schema)
+    assert found[names.FEATURE_VALUE.name]["k",][0] == [1, 2, 2]
+
+
+def test_sums_take_what_a_counter_may_hold() -> None:
+    """On edges from 0 up a value below counts as 0 in the sum, in every path; on other edges as itself."""
+    schema = ModelSchema(numeric={"up": ((0.0, 1.0), (1.0,)), "both": ((-1.0, 1.0), (1.0,)), "free": ((), ())})
+    rows = [{"up": v, "both": v, "free": v} for v in (2.0, -3.0, 0.5)]
+    plain = folded(*[("/p", None, None, None, None, None, row) for row in rows], schema=schema)
+    mixed = folded(*[("/p", None, None, None, None, None, row) for row in [*rows, {"up": None}]], schema=schema)
+    columns = Kernel(schema)
+    columns.fold_columns({}, {name: np.array([2.0, -3.0, 0.5]) for name in schema.numeric}, 3)
+    for found in (plain, mixed, columns.tally.as_dict()):
+        sums = {labels[0]: total for labels, (_, total) in found[names.FEATURE_VALUE.name].items()}
+        assert sums == {"up": 2.5, "both": -0.5, "free": 2.5}
+    for edges, total in (((0.0,), 2.5), ((-1.0,), -0.5)):
+        regression = ModelSchema(classes=None, value_edges=edges)
+        found = folded(*[("/p", None, None, None, v, None, None) for v in (2.0, -3.0, 0.5)], schema=regression)
+        assert found[names.PREDICTION_VALUE.name][()][1] == total
+
+
+class Key:
+    """A key that has the hash of a feature and does not like to be compared."""
+
+    def __init__(self, name: str) -> None:
+        self.name = name
+
+    def __hash__(self) -> int:
+        return hash(self.name)
+
+    def __eq__(self, _other: object) -> bool:
+        raise ZeroDivisionError
+
+
+@pytest.mark.parametrize("name", ["x", "c"])
+def test_a_key_costs_only_its_own_request(name: str) -> None:
+    """A row that has a hostile key in the place of a feature lacks the feature; the other rows of the chunk count."""
+    good = ("/p", 0.2, None, None, "a", 0.9, {"x": 1.0, "y": 1.0, "none": 1.0, "c": "red"})
+    bad = (*good[:6], {Key(name): 1.0})
+    found = folded(good, bad, good)
+    assert sum(found[names.FEATURE_VALUE.name]["x",][0]) == 2
+    assert found[names.FEATURE_CATEGORY.name] == {("c", "red"): ([2], 0)}
+    assert found[names.FEATURE_INVALID.name][name, "missing"] == ([1], 0)
+    assert found[names.REFUSED.name] == {("feature", "unknown"): ([1], 0)}
+    assert found[names.EVENTS.name] == {(): ([3], 0)}
+
+
+def test_labels_that_look_like_ours() -> None:
+    """A value with the text of a mark is not lost: the totals hold."""
+    marks = (names.INVALID, names.OTHER, "")
+    found = folded(*[(m, 0.1, m, m, m, 0.9, {"c": m}) for m in marks])
+    for metric in (names.REQUESTS, names.FAILED, names.ERRORS, names.SEGMENTS, names.PREDICTIONS):
+        assert sum(cells[0] for cells, _ in found[metric.name].values()) == 3, metric
+    counted = sum(cells[0] for cells, _ in found[names.FEATURE_CATEGORY.name].values())
+    refused = found[names.FEATURE_INVALID.name]["c", "type"][0][0]
+    assert (counted, refused) == (2, 1)
+    assert found[names.REFUSED.name] == {("feature", "type"): ([1], 0)}
+
+
+def test_cancelled_requests_stay_apart_above_the_cap() -> None:
+    """However many kinds of error there are, a client that went away is no failure."""
+    schema = ModelSchema(cap=5)
+    events = [("/p", 0.1, f"Error{i}", None, None, None, None) for i in range(20)]
+    found = folded(*events, ("/p", 0.1, "CancelledError", None, None, None, None), schema=schema)
+    assert found[names.CANCELLED.name] == {("/p",): ([1], 0)}
+    assert found[names.FAILED.name] == {("/p",): ([20], 0)}
+    assert sum(cells[0] for cells, _ in found[names.ERRORS.name].values()) == 20
+    assert len(found[names.ERRORS.name]) <= 6
+    assert found[names.OVERFLOW.name] == {(names.ERRORS.name, "error_type"): ([15], 0)}
+
+
+def test_an_error_counts_once_as_overflow() -> None:
+    """The table of errors has a cap of its own: endpoints times types do not multiply."""
+    schema = ModelSchema(cap=4)
+    events = [(f"/{i % 3}", 0.1, f"Error{i // 3}", None, None, None, None) for i in range(30)]
+    found = folded(*events, schema=schema)
+    rows = found[names.ERRORS.name]
+    assert sum(cells[0] for cells, _ in rows.values()) == 30
+    assert len(rows) <= 5
+    own = sum(cells[0] for labels, (cells, _) in rows.items() if names.OTHER not in labels)
+    assert found[names.OVERFLOW.name][names.ERRORS.name, "error_type"][0][0] == 30 - own
+
+
+def test_known_values_do_not_count_towards_the_cap() -> None:
+    """The configured classes are always told apart; of the unknown ones as many as the cap."""
+    schema = ModelSchema(cap=2, classes=("a", "b", "c"))
+    labels = ["u", "v", "w", "x", "a", "b", "c", "u"]
+    found = folded(*[("/p", None, None, None, label, None, None) for label in labels], schema=schema)
+    rows = {labels[0]: cells[0] for labels, (cells, _) in found[names.PREDICTIONS.name].items()}
+    assert rows == {"a": 1, "b": 1, "c": 1, "u": 2, "v": 1, names.OTHER: 2}
+    assert found[names.OVERFLOW.name] == {(names.PREDICTIONS.name, "predicted_class"): ([2], 0)}
+
+
+def test_caps_hold_over_workers() -> None:
+    """What another worker has counted already is known here: both together keep to the cap."""
+    schema = ModelSchema(cap=3, categorical={"c": ()})
+    first, second = Kernel(schema), Kernel(schema)
+    first.fold([(f"/{i}", 0.1, f"E{i}", f"s{i}", f"p{i}", None, {"c": f"c{i}"}) for i in range(3)])
+    second.adopt(first.tally)
+    second.fold([(f"/{i}", 0.1, f"E{i}", f"s{i}", f"p{i}", None, {"c": f"c{i}"}) for i in range(2, 5)])
+    total = first.tally.copy()
+    total.add(second.tally)
+    for metric in (names.REQUESTS, names.SEGMENTS, names.PREDICTIONS, names.ERRORS):
+        assert total.tables[metric.name].total() == 6, metric
+        assert len([row for row in total.tables[metric.name].rows if names.OTHER not in row]) == 3, metric
+
+
+@pytest.mark.parametrize(
+    ("duration", "refused"),
+    [
+        (0, None), (-0.0, None), (5e-324, None), (86_400.0, None), (math.nextafter(86_400.0, INF), "range"), (-5e-324, "range"), (-1, "range"),
+        (INF, "range"), (-INF, "range"), (math.nan, "nan"), ("1", "type"), (10**400, "type"), (1_700_000_000_000_000_000, "range"),
+    ],
+    ids=lambda value: str(value)[:20],
+)  # fmt: skip
+def test_durations_are_seconds_of_a_request(duration: Any, refused: str | None) -> None:
+    """From 0 to a day; anything else is refused and leaves the sum whole. The request counts."""
+    found = folded(("/p", duration, None, None, None, None, None), ("/p", 0.25, None, None, None, None, None))
+    assert found[names.REQUESTS.name] == {("/p",): ([2], 0)}
+    counted = found[names.DURATION.name]["/p",]
+    if refused is None:
+        assert names.REFUSED.name not in found
+        assert sum(counted[0]) == 2
+        assert counted[1] == 250_000_000 + round(duration * 1e9)
+    else:
+        assert found[names.REFUSED.name] == {("duration", refused): ([1], 0)}
+        assert counted == ([0, 1, 0], 250_000_000)
+
+
+def test_the_longest_durations_do_not_overflow() -> None:
+    """A chunk of the longest that are taken still has an exact, positive sum."""
+    found = folded(*[("/p", 86_400.0, None, None, None, None, None)] * 512)
+    assert found[names.DURATION.name]["/p",] == ([0, 0, 512], 512 * 86_400 * 10**9)
+
+
+def test_gaps_are_no_errors() -> None:
+    """Neither None nor pandas' NA among the errors is a failed request."""
+    found = folded(*[("/p", 0.1, error, None, None, None, None) for error in (None, pd.NA, "E")])
+    assert found[names.FAILED.name] == {("/p",): ([1], 0)}
+    assert found[names.ERRORS.name] == {("/p", "E"): ([1], 0)}
+
+
+@given(st.lists(EVENT, min_size=1, max_size=25), st.data())
+def test_chunks_add_up(events: list[Any], data: st.DataObject) -> None:
+    """However a stream is cut into chunks, and over how many kernels, the counts are the same."""
+    whole, parts, others = Kernel(SCHEMA), Kernel(SCHEMA), Kernel(SCHEMA)
+    whole.fold(events)
+    at = 0
+    while at < len(events):
+        size = data.draw(st.integers(1, len(events)))
+        data.draw(st.sampled_from([parts, others])).fold(events[at : at + size])
+        at += size
+    parts.tally.add(others.tally)
+    assert counted(parts) == counted(whole)
+    assert parts.tally.tables[names.DURATION.name].as_dict() == whole.tally.tables[names.DURATION.name].as_dict()
+
+
+@given(st.lists(EVENT, min_size=1, max_size=25))
+def test_columns_count_as_a_plain_loop(events: list[Any]) -> None:
+    """The fields as columns, and features that every row has: every table equals the naive one."""
+    events = [(*event[:6], {name: (event[6] or {}).get(name) if type(event[6]) is dict else None for name in (*EDGES, "c")}) for event in events]  # fmt: skip
+    kernel, naive = Kernel(SCHEMA), Naive()
+    fields = ("endpoint", "duration", "error", "segment", "prediction", "confidence")
+    columns = {name: [event[i] for event in events] for i, name in enumerate(fields)}
+    kernel.fold_columns(columns, {name: [event[6][name] for event in events] for name in (*EDGES, "c")}, len(events))
+    for event in events:
+        naive.event(event)
+    counts, histograms = counted(kernel)
+    assert counts == +naive.counts
+    assert histograms == +naive.histograms
