@@ -358,3 +358,20 @@ def test_help_needs_no_escaping() -> None:
             assert metric.help.isascii()
             assert metric.help[0].isupper() or metric.help[0] == "1"
             assert not {"le", "quantile", "model_name", "model_version"} & set(metric.labels)
+
+
+@pytest.mark.parametrize(
+    ("value", "text"),
+    [
+        (1, "1.0"),
+        (0.1, "0.1"),
+        (float("nan"), "NaN"),
+        (float("inf"), "+Inf"),
+        (-float("inf"), "-Inf"),
+        (1e300, "1e+300"),
+    ],
+)
+def test_numbers_are_written_as_prometheus_does(value: float, text: str) -> None:
+    """Edges and gauges have one form, which both parsers read back."""
+    assert names.number(value) == text
+    assert repr(float(text.replace("Inf", "inf"))) == repr(float(value))

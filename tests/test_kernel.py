@@ -555,3 +555,55 @@ def test_columns_count_as_a_plain_loop(events: list[Any]) -> None:
     counts, histograms = counted(kernel)
     assert counts == +naive.counts
     assert histograms == +naive.histograms
+
+
+def test_answers_without_a_request() -> None:
+    """Predictions and confidences alone count as those of requests do, each against its own threshold; no request counts."""
+    answers = [("a", 0.65, None), ("b", 0.65, 0.6), ("new", math.nan, 0.6), (None, "x", math.nan), (b"", 0.5, 0.7)]
+    kernel, requests = Kernel(SCHEMA), Kernel(SCHEMA)
+    kernel.fold_answers(answers)
+    requests.fold([("/p", None, None, None, label, confidence, None) for label, confidence, _ in answers])
+    found, wanted = kernel.tally.as_dict(), requests.tally.as_dict()
+    assert found[names.LOW_CONFIDENCE.name] == {("0.7",): ([2], 0)}
+    for name in (names.PREDICTIONS.name, names.CONFIDENCE.name, names.REFUSED.name, names.EVENTS.name):
+        assert counted_of(kernel.tally)[name] == counted_of(requests.tally)[name]
+    assert wanted.keys() - found.keys() == {names.REQUESTS.name}
+    values = Kernel(ModelSchema(classes=None, value_edges=(0.0, 1.0)))
+    values.fold_answers([(0.5, None, None), ("text", None, None)])
+    assert values.tally.tables[names.PREDICTION_VALUE.name].as_dict() == {(): ([0, 1, 0], 0.5)}
+
+
+def test_thresholds_have_a_cap() -> None:
+    """As every label: the rest is `__other__`, and told."""
+    kernel = Kernel(ModelSchema(cap=3))
+    kernel.fold_answers([("a", 0.0, i / 100) for i in range(1, 11)])
+    table = kernel.tally.tables[names.LOW_CONFIDENCE.name]
+    assert list(table.rows) == [("0.7",), ("0.01",), ("0.02",), (names.OTHER,)]
+    assert table.total() == 10
+    assert kernel.tally.tables[names.OVERFLOW.name].value((names.LOW_CONFIDENCE.name, "threshold")) == 8
+
+
+def test_categories_have_a_cap_each() -> None:
+    """Features share the cap fairly; what they cannot hold is `__other__`, and told once for all of them."""
+    schema = ModelSchema(cap=40, categorical={"c": ("red",), "d": ()})
+    events = [("/p", None, None, None, None, None, {"c": f"c{i}", "d": "same"}) for i in range(50)]
+    found = folded(*events, schema=schema)
+    rows = found[names.FEATURE_CATEGORY.name]
+    assert rows["d", "same"] == ([50], 0)
+    assert rows["c", names.OTHER] == ([30], 0)
+    assert len(rows) == 22
+    assert found[names.OVERFLOW.name] == {(names.FEATURE_CATEGORY.name, "category"): ([30], 0)}
+
+
+def test_features_that_are_not_configured_are_refused() -> None:
+    """A model without numeric features, or a tally with others, takes nothing from them."""
+    schema = ModelSchema(categorical={"c": ()})
+    kernel = Kernel(schema)
+    other = Kernel(ModelSchema(categorical={"elsewhere": ()}))
+    other.fold([("/p", None, None, None, None, None, {"elsewhere": "v"})])
+    kernel.adopt(other.tally)
+    kernel.fold_columns({}, {"c": ["red", "red"], "x": [1.0, 2.0]}, 2)
+    kernel.fold([("/p", None, None, None, None, None, {"c": "red", "x": 1.0})])
+    found = kernel.tally.as_dict()
+    assert found[names.FEATURE_CATEGORY.name] == {("c", "red"): ([3], 0)}
+    assert found[names.REFUSED.name]["feature", "unknown"] == ([3], 0)

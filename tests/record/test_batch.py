@@ -171,6 +171,14 @@ def test_text_columns_with_gaps(kind):
     assert names.REFUSED.name not in found
 
 
+def test_labels_may_be_numbers():
+    """Classes as whole numbers, booleans or floats have the labels that their items have."""
+    for array in (np.array([0, 1, 1]), np.array([True, False, True]), np.array([0.5, 1.0, 0.5]), np.array([0.5], "f4")):
+        columns = {"prediction": array, "segment": array}
+        assert batched(columns) == row_by_row({name: list(values) for name, values in columns.items()})
+        assert batched(pd.DataFrame(columns)) == batched(pa.table(columns)) == batched(columns)
+
+
 def test_masked_values_are_missing():
     """What a mask hides is no value, in numbers, features and labels."""
     masked = np.ma.array([0.25, 9.0, 0.5], mask=[False, True, False])

@@ -49,7 +49,7 @@ class Recorder:
         # owner. Before the owner is set nothing has begun.
         self.lock = threading.RLock()
         self.owner: int | None = None  # the thread that is at work on the counts
-        self.stuck, self.stuck_at = False, 0
+        self.stuck = False
 
     def reset(self) -> None:
         """Forget what the parent counts; in the child after a fork."""
@@ -121,8 +121,7 @@ class Recorder:
         """Fold one chunk in the caller, because the buffer is full. Waits at most for one chunk of someone else."""
         if self.owner == threading.get_ident():  # a __del__ or signal handler inside our own fold
             return
-        stuck = self.stuck and self.folds == self.stuck_at  # nobody has folded since somebody waited in vain
-        if self.lock.acquire(timeout=0 if stuck else WAIT_S):
+        if self.lock.acquire(timeout=0 if self.stuck else WAIT_S):
             try:
                 self.stuck = False
                 self.caller_folds += 1
@@ -130,9 +129,7 @@ class Recorder:
             finally:
                 self.lock.release()
             return
-        self.stuck, self.stuck_at = True, self.folds
-        if not stuck:  # others are at work, and may be slow; but a holder that never lets go is waited for once only
-            return
+        self.stuck = True  # a holder that never lets go (a blocking __float__): wait once, not at every call
         everything: list[deque[Any]] = [self.pending, self.answers, *(seconds for _, seconds in self.timers)]
         for waiting in everything:
             if len(waiting) > 2 * self.limit:
