@@ -1,4 +1,4 @@
-"""Statistics as pure functions of counts. What is undefined is None, never 0 and never NaN."""
+"""Quantiles read from the buckets of a histogram, with the bounds that they certainly lie between."""
 
 from __future__ import annotations
 
