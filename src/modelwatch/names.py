@@ -109,7 +109,7 @@ INTERNAL_ERRORS = Metric(
 )
 ABANDONED = Metric(
     "modelwatch_events_abandoned_total", "counter", (),
-    "Events given up because the counting was blocked and the buffer was full twice over.",
+    "Events given up because the counting was blocked and the buffer was full four times over.",
 )  # fmt: skip
 CALLER_FOLDS = Metric(
     "modelwatch_caller_folds_total",

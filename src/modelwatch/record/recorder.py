@@ -14,12 +14,14 @@ from modelwatch.kernel import Column, Kernel
 from modelwatch.record.faults import Faults
 from modelwatch.tally import Tally
 
-LIMIT = 16_384  # events waiting to be folded; above it the caller folds a chunk
+LIMIT = 16_384  # events waiting to be folded; above it a caller folds a chunk, unless somebody else is at it
+MOST = 4  # times the limit: above it a caller waits until others have folded
 CELLS = 8192  # values folded at a time: 512 events of 10 features, 256 of 50; about 0.5 ms of the interpreter lock
 SHORTEST, LONGEST = 256, 512
 SECONDS_CHUNK = 4096  # durations of watched functions folded at a time
 PAUSE_S = 0.001  # between two chunks; sleep(0) would not hand over the interpreter lock
-WAIT_S = 0.05  # a caller waits so long for a chunk of somebody else, once
+WAIT_S = 0.05  # a caller waits so long, and looks whether others have made progress
+PATIENCE = 20  # such waits without any progress: who holds the lock is blocked by a value's own code
 LOCK_S = 1.0  # others wait so long: who holds the lock longer is blocked by a value's own code, and nobody else must be
 BATCH_WAIT_S = 5.0
 
@@ -49,7 +51,7 @@ class Recorder:
         # owner. Before the owner is set nothing has begun.
         self.lock = threading.RLock()
         self.owner: int | None = None  # the thread that is at work on the counts
-        self.stuck = False
+        self.stuck_at: int | None = None  # number of folds at which a caller lost its patience
 
     def reset(self) -> None:
         """Forget what the parent counts; in the child after a fork."""
@@ -118,22 +120,32 @@ class Recorder:
             self.relieve()
 
     def relieve(self) -> None:
-        """Fold one chunk in the caller, because the buffer is full. Waits at most for one chunk of someone else."""
+        """Fold one chunk in the caller, because the buffer is full.
+
+        While somebody else folds, a caller goes on, up to `MOST` times the limit; then it waits, as long as others make
+        progress. Only when nobody does is an event given up, and counted: a wait for ever would stop the service.
+        """
         if self.owner == threading.get_ident():  # a __del__ or signal handler inside our own fold
             return
-        if self.lock.acquire(timeout=0 if self.stuck else WAIT_S):
-            try:
-                self.stuck = False
-                self.caller_folds += 1
-                self._fold_chunk()
-            finally:
-                self.lock.release()
-            return
-        self.stuck = True  # a holder that never lets go (a blocking __float__): wait once, not at every call
-        everything: list[deque[Any]] = [self.pending, self.answers, *(seconds for _, seconds in self.timers)]
-        for waiting in everything:
-            if len(waiting) > 2 * self.limit:
-                self._abandon(waiting)
+        seen, waits = self.folds, 0
+        while not self.lock.acquire(timeout=WAIT_S if waits else 0):
+            waiting: list[deque[Any]] = [self.pending, self.answers, *(seconds for _, seconds in self.timers)]
+            crowded = [each for each in waiting if len(each) > MOST * self.limit]
+            if not crowded:
+                return
+            if self.folds != seen:
+                seen, waits = self.folds, 0
+            elif waits >= PATIENCE or self.stuck_at == seen:
+                self.stuck_at = seen  # the next caller need not wait
+                for each in crowded:
+                    self._abandon(each)
+                return
+            waits += 1
+        try:
+            self.caller_folds += 1
+            self._fold_chunk()
+        finally:
+            self.lock.release()
 
     def _abandon(self, waiting: deque[Any]) -> None:
         try:  # the last resort, counted
