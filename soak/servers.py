@@ -8,10 +8,8 @@ import json
 import os
 import random
 import signal
-import socket
 import sqlite3
 import statistics
-import subprocess
 import sys
 import tempfile
 import threading
@@ -21,6 +19,7 @@ from pathlib import Path
 
 from prometheus_client.parser import text_string_to_metric_families
 
+from modelwatch.testing import running_service
 from soak.ledger import Ledger, Report, percentile
 
 APP = """
@@ -45,37 +44,15 @@ async def predict():
 def service(folder: Path, workers: int):
     """Run the app under uvicorn; yield its port."""
     (folder / "soak_app.py").write_text(APP)
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "soak_app:app",
-        "--port",
-        str(port),
-        "--workers",
-        str(workers),
-        "--log-level",
-        "error",
-    ]
-    environment = os.environ | {
+    command = [sys.executable, "-m", "uvicorn", "soak_app:app", "--port", "{port}"]
+    environment = {
         "SOAK_LIVE": str(folder / "live.db"),
         "PYTHONPATH": f"{folder}{os.pathsep}{os.environ.get('PYTHONPATH', '')}",
     }
-    server = subprocess.Popen(command, env=environment, stderr=subprocess.DEVNULL)
-    try:
-        deadline = time.monotonic() + 30
-        while time.monotonic() < deadline:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(f"http://127.0.0.1:{port}/healthz", timeout=2).read()
-                break
-            time.sleep(0.1)
-        yield port
-    finally:
-        server.terminate()
-        server.wait(20)
+    with running_service(
+        [*command, "--workers", str(workers), "--log-level", "error"], environment=environment
+    ) as served:
+        yield served.port
 
 
 class Clients(threading.Thread):

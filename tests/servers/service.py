@@ -6,95 +6,46 @@ import contextlib
 import http.client
 import json
 import os
-import subprocess
 import sys
 import threading
 import time
-import urllib.request
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from prometheus_client.parser import text_string_to_metric_families
-
-from support import free_port
+from modelwatch.testing import Service, running_service
 
 HERE = Path(__file__).parent
 
 
-@dataclass
-class Service:
-    """A running service."""
-
-    process: subprocess.Popen[bytes]
-    port: int
-    live: Path
-
-    def metrics(self) -> str:
-        """Scrape it, on a new connection: any worker may answer."""
-        with urllib.request.urlopen(f"http://127.0.0.1:{self.port}/metrics", timeout=10) as answer:
-            return str(answer.read(), "utf-8")
-
-    def value(self, name: str, **labels: str) -> float:
-        """Return the sum of a metric's series that have these labels."""
-        samples = [s for family in text_string_to_metric_families(self.metrics()) for s in family.samples]
-        return sum(s.value for s in samples if s.name == name and labels.items() <= s.labels.items())
-
-    def predicted(self) -> float:
-        """Return the requests that were counted on /predict."""
-        return self.value("ml_requests_total", endpoint="/predict")
-
-
-def uvicorn(port: int, workers: int) -> list[str]:
+def uvicorn(workers: int) -> list[str]:
     """Return the command of uvicorn."""
     return [
-        sys.executable,
-        "-m",
-        "uvicorn",
-        "app:app",
-        "--port",
-        str(port),
-        "--workers",
-        str(workers),
-        "--log-level",
-        "error",
-    ]
+        sys.executable, "-m", "uvicorn", "app:app", "--port", "{port}", "--workers", str(workers),
+        "--log-level", "error",
+    ]  # fmt: skip
 
 
-def gunicorn(port: int, workers: int) -> list[str]:
+def gunicorn(workers: int) -> list[str]:
     """Return the command of gunicorn, which loads the app before it forks its workers."""
     return [
-        sys.executable, "-m", "gunicorn", "app:app", "--preload", "--bind", f"127.0.0.1:{port}", "--workers", str(workers),
+        sys.executable, "-m", "gunicorn", "app:app", "--preload", "--bind", "127.0.0.1:{port}", "--workers", str(workers),
         "--worker-class", "asgi", "--log-level", "error",
     ]  # fmt: skip
 
 
 @contextlib.contextmanager
-def running(folder: Path, workers: int, command: Callable[[int, int], list[str]] = uvicorn) -> Iterator[Service]:
-    """Run the service until the block ends."""
-    port, live = free_port(), folder / "live.db"
+def running(folder: Path, workers: int, command: Callable[[int], list[str]] = uvicorn) -> Iterator[Service]:
+    """Run the service until the block ends; its counts are in `folder`."""
     path = os.pathsep.join([str(HERE), os.environ.get("PYTHONPATH", "")])
-    environment = os.environ | {"MODELWATCH_LIVE": str(live), "PYTHONPATH": path}
-    process = subprocess.Popen(command(port, workers), env=environment, stderr=subprocess.PIPE)
-    service = Service(process, port, live)
-    try:
-        deadline = time.monotonic() + 30
-        while True:
-            try:
-                service.metrics()
-                break
-            except OSError:
-                if process.poll() is not None or time.monotonic() > deadline:
-                    raise
-                time.sleep(0.1)
+    environment = {"MODELWATCH_LIVE": str(folder / "live.db"), "PYTHONPATH": path}
+    with running_service(command(workers), environment=environment) as service:
         yield service
-    finally:
-        process.terminate()
-        try:
-            process.communicate(timeout=15)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.communicate()
+
+
+def predicted(service: Service) -> float:
+    """Return the requests that were counted on /predict."""
+    return service.value("ml_requests_total", endpoint="/predict")
 
 
 @dataclass

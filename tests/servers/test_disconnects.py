@@ -9,7 +9,8 @@ from pathlib import Path
 
 import pytest
 
-from servers.service import Service, gunicorn, running, uvicorn
+from modelwatch.testing import Service
+from servers.service import gunicorn, running, uvicorn
 
 CLIENTS = 10
 
@@ -23,7 +24,7 @@ def leave(service: Service, path: str) -> None:
 
 
 @pytest.mark.parametrize("command", [uvicorn, gunicorn])
-def test_clients_that_leave_are_no_errors(tmp_path: Path, command: Callable[[int, int], list[str]]) -> None:
+def test_clients_that_leave_are_no_errors(tmp_path: Path, command: Callable[[int], list[str]]) -> None:
     """Whoever leaves a stream is cancelled, without a duration; whoever leaves early is no error; nothing stays in progress."""
     with running(tmp_path, 2, command) as service:
         for _ in range(CLIENTS):

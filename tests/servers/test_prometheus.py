@@ -21,8 +21,8 @@ def test_prometheus_sees_every_request_once(tmp_path: Path) -> None:
     require("prometheus")
     (tmp_path / "prometheus").mkdir()
 
-    def command(port: int, workers: int) -> list[str]:
-        return [*uvicorn(port, workers), "--timeout-keep-alive", "0"]  # else every scrape would reach the same worker
+    def command(workers: int) -> list[str]:
+        return [*uvicorn(workers), "--timeout-keep-alive", "0"]  # else every scrape would reach the same worker
 
     with running(tmp_path, 2, command) as service:
         address = f"127.0.0.1:{service.port}"
@@ -54,7 +54,7 @@ def test_prometheus_sees_every_request_once(tmp_path: Path) -> None:
             series = ask("max(count by (__name__, endpoint) (ml_requests_total))")
             scrapes = ask("count_over_time(up[1m])")
             missed = ask("1 - min_over_time(up[1m])")
-        page = service.metrics()
+        page = service.read("/metrics")
     sent = len(answers)
     assert sent == int(SECONDS * RATE) * THREADS
     assert len(set(answers)) == 2  # workers

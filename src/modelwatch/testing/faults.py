@@ -1,26 +1,13 @@
-"""For tests of a watched service: clocks that step, a store that is stuck, files that are torn, a real Prometheus."""
+"""Faults to inject: clocks that step, a store that is stuck, files that are torn."""
 
 from __future__ import annotations
 
-import contextlib
-import json
 import random
-import shutil
-import socket
 import sqlite3
-import subprocess
-import time
-import urllib.parse
-import urllib.request
-from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from types import TracebackType
-from typing import Any
 
 from modelwatch.clock import SteadyClock
-from modelwatch.errors import MissingExtra, ModelwatchError
-
-Series = dict[tuple[tuple[str, str], ...], dict[float, float]]  # labels -> {Unix time: value}
 
 
 class FakeClock(SteadyClock):
@@ -174,85 +161,3 @@ class TornFile:
     def garbage(self, length: int = 8192) -> bytes:
         """Put bytes in its place that never were such a file."""
         return self._write(self._chance.randbytes(length))
-
-
-class Prometheus:
-    """A running Prometheus server."""
-
-    def __init__(self, url: str) -> None:
-        self.url = url
-
-    def _get(self, path: str, **arguments: Any) -> Any:
-        address = f"{self.url}{path}?{urllib.parse.urlencode(arguments)}"
-        with urllib.request.urlopen(address, timeout=30) as answer:  # noqa: S310 - a server of our own
-            return json.load(answer)["data"]
-
-    def query(self, expression: str, at: float | None = None) -> dict[tuple[tuple[str, str], ...], float]:
-        """Return {labels: value} of an instant query; `at`: Unix time, by default now."""
-        result = self._get("/api/v1/query", query=expression, **({} if at is None else {"time": at}))["result"]
-        return {tuple(sorted(series["metric"].items())): float(series["value"][1]) for series in result}
-
-    def query_range(self, expression: str, start: float, end: float, step_s: float) -> Series:
-        """Return {labels: {Unix time: value}} of a range query."""
-        result = self._get("/api/v1/query_range", query=expression, start=start, end=end, step=step_s)["result"]
-        return {
-            tuple(sorted(series["metric"].items())): {float(at): float(value) for at, value in series["values"]}
-            for series in result
-        }
-
-
-@contextlib.contextmanager
-def running_prometheus(
-    folder: Path,
-    targets: Sequence[str] = (),
-    *,
-    scrape_interval_s: float = 1.0,
-    config: Mapping[str, Any] | None = None,
-    binary: str = "prometheus",
-) -> Iterator[Prometheus]:
-    """Run a real Prometheus on a free port of 127.0.0.1 until the block ends.
-
-    Parameters
-    ----------
-    folder : its configuration and data (`folder/data`, which may hold blocks already).
-    targets : "host:port" to scrape at /metrics, as the job "service".
-    scrape_interval_s : seconds between two scrapes.
-    config : more of its configuration, JSON values; replaces sections of the same name.
-    binary : the program.
-
-    Raises
-    ------
-    MissingExtra   the program is not installed.
-    ModelwatchError   it ended, or was not ready within 30 seconds.
-    """
-    if shutil.which(binary) is None:
-        raise MissingExtra(f"{binary}: the program is not installed. Run `apt-get install prometheus`.")
-    every = f"{round(scrape_interval_s * 1000)}ms"
-    jobs = [{"job_name": "service", "static_configs": [{"targets": list(targets)}]}] if targets else []
-    whole = {"global": {"scrape_interval": every, "scrape_timeout": every}, "scrape_configs": jobs, **(config or {})}
-    file = folder / "prometheus.yml"
-    file.write_text(json.dumps(whole), encoding="utf-8")  # JSON is YAML
-    with socket.socket() as probe:
-        probe.bind(("127.0.0.1", 0))
-        port = probe.getsockname()[1]
-    command = [
-        binary, f"--config.file={file}", f"--storage.tsdb.path={folder / 'data'}", "--storage.tsdb.retention.time=50y",
-        f"--web.listen-address=127.0.0.1:{port}", "--log.level=error",
-    ]  # fmt: skip
-    server = subprocess.Popen(command)
-    try:
-        url = f"http://127.0.0.1:{port}"
-        _wait_until_ready(server, f"{url}/-/ready")
-        yield Prometheus(url)
-    finally:
-        server.terminate()
-        server.wait(10)
-
-
-def _wait_until_ready(server: subprocess.Popen[bytes], url: str) -> None:
-    deadline = time.monotonic() + 30
-    while time.monotonic() < deadline and server.poll() is None:
-        with contextlib.suppress(OSError), urllib.request.urlopen(url, timeout=2):  # noqa: S310 - a server of our own
-            return
-        time.sleep(0.1)
-    raise ModelwatchError(f"prometheus: state is {server.poll()!r}; expected it to be ready. Its log is above.")
