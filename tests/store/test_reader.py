@@ -61,6 +61,17 @@ def test_rows_that_may_be_rewritten_are_remembered_by_time_that_passed():
         assert len(totals._rows) <= SETTLED_S / 60 + 3
 
 
+def test_a_reader_that_sleeps_between_its_look_and_its_sum_counts_nothing_twice():
+    """What was read before a long pause may be rewritten in what is read next: rows are remembered by when was read, not summed."""
+    clock = FakeClock()
+    totals = Totals(clock.monotonic)
+    totals.apply(Changes(again=False, rows=(row(3),)), {})
+    clock.advance(SETTLED_S + 1)  # stopped, after it has read that nothing is new
+    totals.apply(Changes(again=False, rows=()), {})
+    totals.apply(Changes(again=False, rows=(row(5),)), {})
+    assert total(totals) == 5
+
+
 def test_changed_edges_begin_again_and_counters_go_on():
     """A version that is configured anew: its histogram starts at the new edges, its counters continue, for who has seen both."""
     old, new = ModelSchema(latency=(1.0, 2.0)), ModelSchema(latency=(1.0, 3.0))

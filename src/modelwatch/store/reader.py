@@ -151,6 +151,7 @@ class Totals:
 
     def __init__(self, monotonic: Callable[[], float] = time.monotonic) -> None:
         self._monotonic = monotonic
+        self._applied = float("-inf")  # when changes were applied last: what comes now was read later than that
         self._clear()
 
     def _clear(self) -> None:
@@ -181,9 +182,10 @@ class Totals:
                 self.newest[row.key] = max(self.newest.get(row.key, 0), row.start)
         while self._rows:  # the one that was rewritten longest ago is the first
             at, (when, _) = next(iter(self._rows.items()))
-            if now - when <= SETTLED_S:
+            if self._applied - when <= SETTLED_S:
                 break
             del self._rows[at]
+        self._applied = now
 
     def _follow(self, schemas: Mapping[Key, ModelSchema]) -> None:
         """Begin the tables of a version again whose edges have changed."""
