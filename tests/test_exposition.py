@@ -143,6 +143,11 @@ def test_promtool_accepts_hostile_labels_and_every_family() -> None:
     kernel_tables[names.CANCELLED.name].count(("/p",))
     kernel_tables[names.INTERNAL_ERRORS.name].count(("fold",))
     kernel_tables[names.OVERFLOW.name].count(("m", "l"))
+    kernel_tables[names.SAMPLES.name].count(())
+    kernel_tables[names.SAMPLES_DROPPED.name].count(("full",))
+    kernel_tables[names.LABEL_STATES.name].count(("matched",))
+    kernel_tables[names.LABELS.name].count(("books", "correct"))
+    kernel_tables[names.LABELS_BY_INCLUSION.name].count(("0.1", "correct"))
     every = [m for m in vars(names).values() if isinstance(m, names.Metric)]
     counted = {*kernel_tables, *regression.tally.tables}
     gauges = [GaugeValue(m, 1, dict.fromkeys(m.labels, "x")) for m in every if m.name not in counted]

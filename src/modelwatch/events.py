@@ -32,3 +32,20 @@ class Label(NamedTuple):
     request_id: str
     true_label: str
     reviewer: str | None = None
+
+
+#: What a label may be taken for.
+LABEL_STATES = ("matched", "duplicate", "conflict", "late", "not_sampled", "unknown_id")
+#: Why a prediction that was chosen for review is not kept.
+DROP_REASONS = ("full", "store")
+
+
+class LabelCount(NamedTuple):
+    """What a label, or a prediction kept for review, adds to the counts."""
+
+    state: str | None = None  # of the label that came in
+    segment: str | None = None
+    inclusion: float | None = None
+    right: bool | None = None  # None: not the first label of a prediction, or a value, which is never right or wrong
+    kept: int = 0  # predictions kept for review
+    dropped: str | None = None  # why one was not

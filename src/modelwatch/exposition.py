@@ -140,8 +140,10 @@ def _edges(metric: Metric, schema: ModelSchema) -> dict[Labels, tuple[tuple[floa
 COUNTED = (
     names.REQUESTS, names.FAILED, names.ERRORS, names.CANCELLED, names.DURATION, names.PREDICTIONS,
     names.PREDICTION_VALUE,
-    names.CONFIDENCE, names.LOW_CONFIDENCE, names.SEGMENTS, names.FEATURE_VALUE, names.FEATURE_CATEGORY,
+    names.CONFIDENCE, names.LOW_CONFIDENCE, names.SEGMENTS, names.LABELS, names.LABELS_BY_INCLUSION,
+    names.FEATURE_VALUE, names.FEATURE_CATEGORY,
     names.FEATURE_INVALID,
+    names.LABEL_STATES, names.SAMPLES, names.SAMPLES_DROPPED,
     names.EVENTS, names.REFUSED, names.OVERFLOW, names.INTERNAL_ERRORS, names.ABANDONED, names.CALLER_FOLDS,
 )  # fmt: skip
 

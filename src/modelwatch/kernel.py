@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelwatch import names
-from modelwatch.events import CANCELLED
+from modelwatch.events import CANCELLED, LabelCount
 from modelwatch.labels import NONE_CODE, LabelCodes, is_missing
 from modelwatch.schema import ModelSchema, can_fall
 from modelwatch.tally import Labels, Table, Tally
@@ -167,6 +167,26 @@ class Kernel:
             by_threshold.setdefault(threshold, []).append(confidence)
         for threshold, column in by_threshold.items():
             self._fold_confidence(column, threshold)
+
+    def fold_labels(self, found: Sequence[LabelCount]) -> None:
+        """Count labels, and predictions kept for review."""
+        tables = self.tally.tables
+        kept = sum(one.kept for one in found)
+        if kept:
+            tables[names.SAMPLES.name].count((), kept)
+        for one in found:
+            if one.state is not None:
+                tables[names.LABEL_STATES.name].count((one.state,))
+            if one.dropped is not None:
+                tables[names.SAMPLES_DROPPED.name].count((one.dropped,))
+            if one.right is None:
+                continue
+            outcome = names.CORRECT if one.right else names.WRONG
+            code = self.segments.encode_one(one.segment)
+            segment = names.UNSEGMENTED if code == NONE_CODE else self.segments.names[code]
+            tables[names.LABELS.name].count((segment, outcome))
+            tables[names.LABELS_BY_INCLUSION.name].count((f"{one.inclusion:g}", outcome))
+        self._settle("segment", names.LABELS, "segment", self.segments)
 
     def know_endpoint(self, endpoint: str) -> None:
         """Make the series of an endpoint exist, at 0."""

@@ -33,6 +33,7 @@ class Metric(NamedTuple):
 OTHER = "__other__"  # every value over the cap of a label
 INVALID = "__invalid__"  # a value whose type has no safe text
 UNMATCHED = "__unmatched__"  # a request that no route answered
+UNSEGMENTED = "__none__"  # a label of a prediction that belongs to no segment
 
 # requests: rate, errors, duration
 REQUESTS = Metric(
@@ -77,6 +78,25 @@ LOW_CONFIDENCE = Metric(
     "Predictions with a confidence below the threshold.",
 )
 SEGMENTS = Metric("ml_requests_by_segment_total", "counter", ("segment",), "Predictions by segment.")
+
+# what people say of its answers
+LABELS = Metric(
+    "ml_labels_total", "counter", ("segment", "outcome"),
+    "Predictions whose first label has come, by whether it is that of the model: correct or wrong.",
+)  # fmt: skip
+LABELS_BY_INCLUSION = Metric(
+    "ml_labels_by_inclusion_total", "counter", ("inclusion", "outcome"),
+    "The same predictions by the probability with which they were kept for review.",
+)  # fmt: skip
+LABEL_STATES = Metric(
+    "modelwatch_labels_total", "counter", ("state",), "Labels that came in, by what they were taken for.",
+)  # fmt: skip
+SAMPLES = Metric("modelwatch_samples_total", "counter", (), "Predictions kept for review.")
+SAMPLES_DROPPED = Metric(
+    "modelwatch_samples_dropped_total", "counter", ("reason",),
+    "Predictions chosen for review that could not be kept: the queue was full, or the store did not take them.",
+)  # fmt: skip
+CORRECT, WRONG = "correct", "wrong"
 
 # what the model is asked
 FEATURE_VALUE = Metric(
@@ -135,3 +155,35 @@ LIVE_UP = Metric(
 LIVE_DAMAGED = Metric(
     "modelwatch_live_damaged_rows", "gauge", (), "Rows of live.db that cannot be read and are in no count."
 )
+
+# what the worker processes of this host use of it, and its GPUs; absent where nobody can tell
+PROCESS_CPU = Metric(
+    "modelwatch_process_cpu_seconds_total", "counter", (),
+    "CPU seconds of the worker processes of this host, ended ones included.",
+)  # fmt: skip
+PROCESS_MEMORY = Metric(
+    "modelwatch_process_resident_memory_bytes", "gauge", (),
+    "Resident memory of the living worker processes; memory that they share counts for each.",
+)  # fmt: skip
+PROCESS_FILES = Metric(
+    "modelwatch_process_open_files", "gauge", (), "Open files and sockets of the living worker processes."
+)
+PROCESS_THREADS = Metric("modelwatch_process_threads", "gauge", (), "Threads of the living worker processes.")
+PROCESS_DISK_READ = Metric(
+    "modelwatch_process_disk_read_bytes_total", "counter", (),
+    "Bytes that the worker processes, ended ones included, read from disks.",
+)  # fmt: skip
+PROCESS_DISK_WRITTEN = Metric(
+    "modelwatch_process_disk_written_bytes_total", "counter", (),
+    "Bytes that the worker processes, ended ones included, wrote to disks.",
+)  # fmt: skip
+GPU_UTILIZATION = Metric(
+    "modelwatch_gpu_utilization_ratio",
+    "gauge",
+    ("gpu", "name"),
+    "Share of the time in which a GPU was at work, 0 to 1.",
+)
+GPU_MEMORY_USED = Metric("modelwatch_gpu_memory_used_bytes", "gauge", ("gpu", "name"), "Memory of a GPU in use.")
+GPU_MEMORY_TOTAL = Metric("modelwatch_gpu_memory_total_bytes", "gauge", ("gpu", "name"), "Memory that a GPU has.")
+GPU_TEMPERATURE = Metric("modelwatch_gpu_temperature_celsius", "gauge", ("gpu", "name"), "Temperature of a GPU.")
+GPU_POWER = Metric("modelwatch_gpu_power_watts", "gauge", ("gpu", "name"), "Power that a GPU draws.")

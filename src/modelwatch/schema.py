@@ -9,6 +9,7 @@ from functools import cached_property
 
 from modelwatch import names
 from modelwatch.errors import DamagedData
+from modelwatch.events import DROP_REASONS, LABEL_STATES
 from modelwatch.reference import Reference
 from modelwatch.tally import TableSchema, Tally
 
@@ -61,6 +62,7 @@ class ModelSchema:
     categorical : feature name -> known categories.
     segments, endpoints : values that exist from the start, at 0.
     cap : most values of a label.
+    reviewed : predictions are kept for review and labels are taken.
     """
 
     latency: tuple[float, ...] = LATENCY_EDGES
@@ -70,6 +72,7 @@ class ModelSchema:
     numeric: dict[str, tuple[tuple[float, ...], tuple[float, ...]]] = field(default_factory=dict)
     categorical: dict[str, tuple[str, ...]] = field(default_factory=dict)
     cap: int = 1000
+    reviewed: bool = False
 
     @cached_property
     def confidence(self) -> tuple[float, ...]:
@@ -86,8 +89,9 @@ class ModelSchema:
         """The schema of every table."""
         plain = [
             names.EVENTS, names.REQUESTS, names.FAILED, names.ERRORS, names.CANCELLED, names.LOW_CONFIDENCE,
-            names.SEGMENTS,
-            names.FEATURE_CATEGORY, names.FEATURE_INVALID, names.REFUSED, names.OVERFLOW, names.INTERNAL_ERRORS,
+            names.SEGMENTS, names.LABELS, names.LABELS_BY_INCLUSION, names.LABEL_STATES, names.SAMPLES,
+            names.SAMPLES_DROPPED, names.FEATURE_CATEGORY, names.FEATURE_INVALID, names.REFUSED, names.OVERFLOW,
+            names.INTERNAL_ERRORS,
             names.ABANDONED, names.CALLER_FOLDS,
         ]  # fmt: skip
         tables = [TableSchema(metric.name, metric.labels) for metric in plain]
@@ -144,6 +148,12 @@ class ModelSchema:
         tables[names.LOW_CONFIDENCE.name].row((f"{self.threshold:g}",))
         for value in self.classes or ():
             tables[names.PREDICTIONS.name].row((value,))
+        if self.reviewed:
+            tables[names.SAMPLES.name].row(())
+            for state in LABEL_STATES:
+                tables[names.LABEL_STATES.name].row((state,))
+            for reason in DROP_REASONS:
+                tables[names.SAMPLES_DROPPED.name].row((reason,))
         if self.classes is None:
             tables[names.PREDICTION_VALUE.name].row(())
         for name in self.numeric:

@@ -10,6 +10,7 @@ from contextlib import contextmanager
 from typing import Any
 
 from modelwatch import names
+from modelwatch.events import LabelCount
 from modelwatch.kernel import Column, Kernel
 from modelwatch.record.faults import Faults
 from modelwatch.tally import Tally
@@ -37,6 +38,7 @@ class Recorder:
         self.kernel, self.faults, self.limit = kernel, faults, limit
         self.pending: deque[tuple[Any, ...]] = deque()
         self.answers: deque[tuple[Any, Any, float | None]] = deque()  # of the model, without a request around them
+        self.labels: deque[LabelCount] = deque()  # bounded by what the store takes
         self.timers: list[tuple[str, deque[float]]] = []
         self.last_minute: Callable[[], int] | None = None  # counts the requests of the last minute in our place
         self.busy: deque[None] = deque()  # one item per request in progress: both ends are atomic, len is the gauge
@@ -58,6 +60,7 @@ class Recorder:
         self.renew()
         self.pending.clear()
         self.answers.clear()
+        self.labels.clear()
         self.busy.clear()
         endpoints = list(self.kernel.tally.tables[names.REQUESTS.name].rows)
         self.kernel = Kernel(self.kernel.schema)  # the old one may have been in the middle of a fold
@@ -129,8 +132,7 @@ class Recorder:
             return
         seen, waits = self.folds, 0
         while not self.lock.acquire(timeout=WAIT_S if waits else 0):
-            waiting: list[deque[Any]] = [self.pending, self.answers, *(seconds for _, seconds in self.timers)]
-            crowded = [each for each in waiting if len(each) > MOST * self.limit]
+            crowded = [each for each in self._waiting() if len(each) > MOST * self.limit]
             if not crowded:
                 return
             if self.folds != seen:
@@ -171,6 +173,9 @@ class Recorder:
             answers = _take(self.answers, self.chunk, taken)
             if answers:
                 self.kernel.fold_answers(answers)
+            labels = _take(self.labels, self.chunk, taken)
+            if labels:
+                self.kernel.fold_labels(labels)
         except Exception as error:  # noqa: BLE001 - rule 1: nothing reaches the host
             self.faults.add("fold", error)
         except BaseException as error:
@@ -195,14 +200,18 @@ class Recorder:
         for waiting, found in taken:
             waiting.extendleft(reversed(found))
 
+    def _waiting(self) -> list[deque[Any]]:
+        return [self.pending, self.answers, self.labels, *(seconds for _, seconds in self.timers)]
+
     def backlog(self) -> int:
         """Return the number of events that wait."""
-        return len(self.pending) + len(self.answers) + sum(len(seconds) for _, seconds in self.timers)
+        return sum(map(len, self._waiting()))
 
     def _chunks_waiting(self) -> int:
         """Chunks until everything that waits now is folded."""
         longest = max((len(seconds) for _, seconds in self.timers), default=0)
-        return max(-(-max(len(self.pending), len(self.answers)) // self.chunk), -(-longest // SECONDS_CHUNK))
+        events = max(len(self.pending), len(self.answers), len(self.labels))
+        return max(-(-events // self.chunk), -(-longest // SECONDS_CHUNK))
 
     def fold_waiting(self, deadline: float = float("inf"), *, polite: bool = False) -> bool:
         """Fold what waits now, chunk by chunk. Return False when `deadline` (monotonic) came first.
