@@ -27,6 +27,10 @@ class NewerFormat(ModelwatchError):
     """Stored data were written by a newer version. They are left untouched."""
 
 
+class StoreUnavailable(ModelwatchError):
+    """The store of samples and labels cannot be used at the moment. What was asked for was not acknowledged."""
+
+
 class MissingExtra(ModelwatchError):
     """A command needs an optional dependency that is not installed. The message names the extra."""
 

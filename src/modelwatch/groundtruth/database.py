@@ -1,0 +1,267 @@
+"""A store by its URL: opened at first use, again when its file is another one. Runs transactions on it."""
+
+from __future__ import annotations
+
+import os
+import random
+import threading
+import time
+import weakref
+from collections.abc import Callable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, TypeVar
+
+from sqlalchemy import URL, Connection, Engine, create_engine, event, make_url
+from sqlalchemy.exc import ArgumentError, DataError, DBAPIError, IntegrityError, NoSuchModuleError
+from sqlalchemy.exc import TimeoutError as PoolTimeout
+from sqlalchemy.pool import QueuePool
+
+from modelwatch.errors import ConfigError, MissingExtra, StoreUnavailable, fault
+from modelwatch.groundtruth import migrations
+from modelwatch.store.live import FileId, drop_log, file_id, log_is_gone, log_of
+
+Answer = TypeVar("Answer")
+
+BUSY_S = 5.0  # how long a transaction waits for others
+CONNECT_S = 5
+STATEMENT_S = 60
+MEETINGS = 8  # how often a transaction that met another one is tried again
+MEMORY = (None, "", ":memory:")
+
+_databases: weakref.WeakSet[Database] = weakref.WeakSet()
+_inherited: list[object] = []  # connections of a parent: never closed in a child
+
+
+class Refused(StoreUnavailable):
+    """The store is there and does not take these values."""
+
+
+@dataclass(frozen=True)
+class _Opened:
+    """An engine, and which file it has open."""
+
+    engine: Engine
+    file: FileId | None = None
+    log: FileId | None = None
+
+
+class Database:
+    """Runs transactions on a SQLite file or a PostgreSQL database.
+
+    Parameters
+    ----------
+    url : ``sqlite:///FILE`` or ``postgresql+psycopg://USER:PASSWORD@HOST/DATABASE``. Nothing is opened yet.
+    busy_s : seconds that a transaction waits for those of others.
+
+    Raises
+    ------
+    ConfigError    the URL is none of these.
+    MissingExtra   the driver is not installed.
+    """
+
+    def __init__(self, url: str, busy_s: float = BUSY_S) -> None:
+        self.url = _parsed(url)
+        self.busy_s = busy_s
+        self.where = self.url.render_as_string(hide_password=True)
+        self.engine_name = self.url.get_backend_name()
+        self.path: Path | None = None
+        if self.engine_name == "sqlite" and self.url.database not in MEMORY:
+            self.path = Path(str(self.url.database)).absolute()
+            self.url = self.url.set(database=str(self.path))  # whatever the working directory will be
+        self.reopened = 0  # files that were deleted or replaced under us
+        self.tried_again = 0
+        self._renew()
+        _databases.add(self)
+
+    def _renew(self) -> None:
+        self._opening = threading.RLock()
+        self._opened: _Opened | None = None
+
+    def after_fork(self) -> None:
+        """Open anew in the child; the connections belong to the parent."""
+        _inherited.append(self._opened)
+        self._renew()
+
+    def read(self, work: Callable[[Connection], Answer]) -> Answer:
+        """Return what `work` reads, all of it as of one moment.
+
+        Raises
+        ------
+        StoreUnavailable   it cannot be read now.
+        NewerFormat        it was made by a newer version.
+        """
+        return self._run(work, writes=False)
+
+    def write(self, work: Callable[[Connection], Answer]) -> Answer:
+        """Run `work` in a transaction, which is durable when this returns. `work` may be run more than once.
+
+        Raises
+        ------
+        StoreUnavailable   nothing was written, or nobody can know whether.
+        NewerFormat        it was made by a newer version.
+        """
+        return self._run(work, writes=True)
+
+    def _run(self, work: Callable[[Connection], Answer], *, writes: bool) -> Answer:
+        options: dict[str, Any] = {"writes": writes}
+        if not writes and self.engine_name == "postgresql":
+            options["isolation_level"] = "REPEATABLE READ"
+        for left in reversed(range(MEETINGS)):
+            opened = self.open()
+            try:
+                with opened.engine.connect().execution_options(**options) as connection, connection.begin():
+                    answer = work(connection)
+            except DBAPIError as error:
+                if not (left and _met_another(error)):
+                    raise self._unavailable(error) from None
+                self.tried_again += 1
+                time.sleep(random.uniform(0.0, 0.02))
+                continue
+            except (PoolTimeout, OSError) as error:
+                raise self._unavailable(error) from None
+            if not (writes and self._is_gone(opened)):  # what was written into a deleted file is written again
+                return answer
+        raise StoreUnavailable(f"store: {self.where!r} is replaced again and again. Find out who does that.")
+
+    def open(self) -> _Opened:
+        """Return what is open, opened or opened again; the tables are there.
+
+        Raises
+        ------
+        as `write`.
+        """
+        with self._opening:
+            if self._opened is not None and self._is_gone(self._opened):
+                self.reopened += 1
+                if self.path is not None and file_id(self.path) not in (None, self._opened.file):
+                    drop_log(self.path, self._opened.log)  # while ours is open, its number is not in use again
+                self.close()
+            if self._opened is None:
+                self._opened = self._open()
+            return self._opened
+
+    def _open(self) -> _Opened:
+        engine = _engine(self.url, self.where, self.busy_s)
+        deadline = time.monotonic() + self.busy_s
+        while True:
+            try:
+                if self.path is not None:
+                    self.path.parent.mkdir(parents=True, exist_ok=True)
+                with engine.connect().execution_options(writes=True) as connection, connection.begin():
+                    migrations.migrate(connection, self.where)
+                if self.path is None:
+                    return _Opened(engine)
+                return _Opened(engine, file_id(self.path), file_id(log_of(self.path)))
+            except (DBAPIError, OSError) as error:
+                # several workers that make one file at once: not every lock of SQLite waits
+                if not (isinstance(error, DBAPIError) and "locked" in str(error.orig) and time.monotonic() < deadline):
+                    engine.dispose()
+                    raise self._unavailable(error) from None
+                time.sleep(random.uniform(0.01, 0.1))
+            except BaseException:
+                engine.dispose()
+                raise
+
+    def _is_gone(self, opened: _Opened) -> bool:
+        """Tell whether the file that is open is not at its path any more, or writes into a log that nobody reads."""
+        if self.path is None:
+            return False
+        at_path = file_id(self.path)
+        return at_path is None or at_path != opened.file or log_is_gone(self.path, opened.log)
+
+    def _unavailable(self, error: BaseException) -> StoreUnavailable:
+        cause = getattr(error, "orig", None) or error  # the driver's words: without the statement and its values
+        words = " ".join(str(cause).split())[:200] or type(cause).__name__
+        secret = self.url.password
+        if secret:
+            words = words.replace(str(secret), "***")
+        kind = Refused if isinstance(error, (DataError, IntegrityError)) else StoreUnavailable
+        return kind(
+            fault("store", f"answer of {self.where!r}", words, "a store that can be written", "It is tried again.")
+        )
+
+    def close(self) -> None:
+        """Close what is open; the next use opens it again."""
+        with self._opening:
+            opened, self._opened = self._opened, None
+            if opened is not None:
+                opened.engine.dispose()
+
+
+def _parsed(text: str) -> URL:
+    expected = "sqlite:///FILE or postgresql+psycopg://USER:PASSWORD@HOST/DATABASE"
+    try:
+        url = make_url(text)
+    except ArgumentError:  # its message shows the text, which may hold a password
+        raise ConfigError(f"store: the URL cannot be read; expected {expected}. Write the whole address.") from None
+    if url.drivername not in ("sqlite", "postgresql+psycopg"):
+        raise ConfigError(fault("store", "kind", url.drivername, expected, "Write the whole address."))
+    return url
+
+
+def _engine(url: URL, where: str, busy_s: float) -> Engine:
+    """Return an engine whose every new connection is set up as durability wants it."""
+    options: dict[str, Any] = {"hide_parameters": True, "poolclass": QueuePool, "pool_timeout": 30}
+    if url.get_backend_name() == "sqlite":
+        options["connect_args"] = {"timeout": busy_s, "check_same_thread": False}
+        if url.database in MEMORY:
+            options |= {"pool_size": 1, "max_overflow": 0}  # one connection is the whole database
+    else:
+        options |= {"pool_pre_ping": True, "isolation_level": "READ COMMITTED"}
+        options["connect_args"] = {
+            "connect_timeout": CONNECT_S,
+            "application_name": "modelwatch",
+            "options": f"-c lock_timeout={round(busy_s * 1000)} -c statement_timeout={STATEMENT_S * 1000}",
+        }
+    try:
+        engine = create_engine(url, **options)
+    except (NoSuchModuleError, ImportError):
+        raise MissingExtra("store: psycopg is not installed. Run: pip install 'modelwatch[postgres]'") from None
+    if url.get_backend_name() == "sqlite":
+        event.listen(engine, "connect", lambda db, _: _prepare_sqlite(db, where))
+        event.listen(engine, "begin", _begin_sqlite)
+    else:
+        event.listen(engine, "connect", _prepare_postgres)
+    return engine
+
+
+def _prepare_sqlite(db: Any, where: str) -> None:
+    """Refuse a newer file before anything is written, then let every commit reach the disk."""
+    db.isolation_level = None  # transactions are begun by us
+    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'modelwatch_store'").fetchone():
+        found = db.execute("SELECT value FROM modelwatch_store WHERE name = 'layout'").fetchone()
+        migrations.check(int(found[0]) if found else 0, where)
+    else:
+        db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # works before the first table only
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("PRAGMA journal_size_limit=8388608")
+
+
+def _begin_sqlite(connection: Connection) -> None:
+    writes = connection.get_execution_options().get("writes")
+    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+
+
+def _prepare_postgres(db: Any, _: object) -> None:
+    """Let every commit reach the disk before it is answered, whatever the server's default."""
+    with db.cursor() as cursor:
+        cursor.execute(
+            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+        )
+    db.commit()
+
+
+def _met_another(error: DBAPIError) -> bool:
+    """Tell a transaction that was ended for the sake of another one, or a connection that died while idle."""
+    return getattr(error.orig, "sqlstate", None) in ("40001", "40P01") or error.connection_invalidated
+
+
+def _after_fork_in_child() -> None:
+    for database in list(_databases):
+        database.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=_after_fork_in_child)

@@ -1,0 +1,288 @@
+"""The store of ground truth: samples that await a label, labels, and what they say of each other."""
+
+from __future__ import annotations
+
+import json
+import math
+import re
+import secrets
+import threading
+import time
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Literal
+
+from modelwatch.errors import MissingExtra
+
+if TYPE_CHECKING:
+    from modelwatch.groundtruth.database import Database
+    from modelwatch.groundtruth.views import Counts, Rows
+
+State = Literal["matched", "duplicate", "conflict", "late", "not_sampled", "unknown_id"]
+
+RETENTION_S = 90 * 86400.0
+YOUNG_S = 600.0  # a sample is in the store by then
+REQUEST_ID = re.compile(r"[0-9a-f]{32}")
+
+
+@dataclass(frozen=True, slots=True)
+class Sample:
+    """A prediction kept for review.
+
+    request_id : 32 hexadecimal digits, lower case.
+    predicted_at : Unix seconds.
+    inclusion : probability with which it was chosen, 0 < inclusion <= 1.
+    input, features : what a reviewer is shown.
+
+    Raises
+    ------
+    ValueError   the id, the time, the prediction or the inclusion is none.
+    """
+
+    request_id: str
+    model_name: str
+    model_version: str
+    endpoint: str
+    predicted_at: float
+    prediction: str | float
+    confidence: float | None = None
+    segment: str | None = None
+    inclusion: float = 1.0
+    input: str | None = None
+    features: Mapping[str, object] | None = None
+
+    def __post_init__(self) -> None:
+        if not REQUEST_ID.fullmatch(self.request_id):
+            raise ValueError("request_id: expected 32 hexadecimal digits")
+        if not math.isfinite(self.predicted_at):
+            raise ValueError(f"predicted_at: {self.predicted_at!r}; expected Unix seconds")
+        if not 0 < self.inclusion <= 1:
+            raise ValueError(f"inclusion: {self.inclusion!r}; expected more than 0 and at most 1")
+        as_json(self.prediction)
+
+
+@dataclass(frozen=True, slots=True)
+class TrueLabel:
+    """What somebody says is the truth about a request whose id is genuine.
+
+    at : Unix seconds when it was said; None: now. Only an import needs it. A time to come is taken for now.
+    issued_at : when the id was handed out, if known.
+    sampled : True: surely chosen for review; False: surely not; None: nobody can tell yet.
+
+    Raises
+    ------
+    ValueError   the id or the label is none.
+    """
+
+    request_id: str
+    value: str | float
+    reviewer: str | None = None
+    at: float | None = None
+    issued_at: float | None = None
+    sampled: bool | None = None
+    note: str | None = None
+
+    def __post_init__(self) -> None:
+        if not REQUEST_ID.fullmatch(self.request_id):
+            raise ValueError("request_id: expected 32 hexadecimal digits")
+        if self.at is not None and not math.isfinite(self.at):
+            raise ValueError(f"at: {self.at!r}; expected Unix seconds")
+        as_json(self.value)
+
+
+@dataclass(frozen=True, slots=True)
+class Labelled:
+    """What became of a label.
+
+    first : it is the first label of a prediction that is known: the one, and only, to be counted by outcome.
+    early : the prediction is not in the store yet. When it comes, `Added.matched` of that call has it, with `first`.
+    right : whether the label is the prediction; None where the prediction is a number, or not known.
+    """
+
+    request_id: str
+    state: State
+    label: str | float
+    first: bool = False
+    early: bool = False
+    right: bool | None = None
+    model_name: str | None = None
+    model_version: str | None = None
+    segment: str | None = None
+    inclusion: float | None = None
+    prediction: str | float | None = None
+    confidence: float | None = None
+    predicted_at: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Added:
+    """What became of samples: how many were new, and the labels that had been waiting for them, to be counted now."""
+
+    new: int
+    matched: tuple[Labelled, ...] = ()
+
+
+class Store:
+    """Samples and labels in a SQLite file or a PostgreSQL database. Threads may share it.
+
+    Every writing method returns when what it did is durable. Opened at first use; `open` does so at once.
+
+    Parameters
+    ----------
+    url : as `store:` in the configuration.
+    retention_s : labels of older predictions are late.
+    clock : Unix seconds; tests pass their own.
+    busy_s : seconds to wait for the transactions of others.
+
+    Raises
+    ------
+    ConfigError, MissingExtra   the URL cannot be used.
+
+    Examples
+    --------
+    >>> store = Store("sqlite:///:memory:", clock=lambda: 1_700_000_060.0)
+    >>> _ = store.add_samples([Sample("0" * 32, "sentiment", "1.0", "/predict", 1_700_000_000.0, "positive")])
+    >>> answer = store.label("0" * 32, "positive", reviewer="ann")
+    >>> answer.state, answer.first, answer.right
+    ('matched', True, True)
+    >>> store.label("0" * 32, "negative", reviewer="bob").state
+    'conflict'
+    """
+
+    def __init__(
+        self,
+        url: str,
+        retention_s: float = RETENTION_S,
+        clock: Callable[[], float] = time.time,
+        busy_s: float = 5.0,
+    ) -> None:
+        try:
+            from modelwatch.groundtruth.database import Database
+        except ModuleNotFoundError as error:
+            if error.name != "sqlalchemy":
+                raise
+            raise MissingExtra("store: SQLAlchemy is not installed. Run: pip install 'modelwatch[store]'") from None
+        self.database: Database = Database(url, busy_s)
+        self.retention_s, self.clock = retention_s, clock
+        self._last_at, self._ticking = float("-inf"), threading.Lock()
+
+    @classmethod
+    def open(cls, url: str, retention_s: float = RETENTION_S, clock: Callable[[], float] = time.time) -> Store:
+        """Open a store, made when there is none.
+
+        Raises
+        ------
+        ConfigError, MissingExtra      the URL cannot be used.
+        StoreUnavailable, NewerFormat  what is there cannot be used.
+        """
+        store = cls(url, retention_s, clock)
+        store.database.open()
+        return store
+
+    def close(self) -> None:
+        """Close what is open."""
+        self.database.close()
+
+    def tick(self) -> float:
+        """Return the time, a little later at each call: of two labels one is the latest."""
+        with self._ticking:
+            self._last_at = max(self.clock(), self._last_at + 1e-6)
+            return self._last_at
+
+    def add_samples(self, samples: Sequence[Sample]) -> Added:
+        """Keep predictions for review. One whose id is known already changes nothing.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   none was kept.
+        """
+        from modelwatch.groundtruth.labelling import add
+
+        if not samples:
+            return Added(0)
+        return self.database.write(lambda connection: add(connection, samples, self.clock(), self.retention_s))
+
+    def label(
+        self,
+        request_id: str,
+        true_label: str | float,
+        reviewer: str | None = None,
+        at: float | None = None,
+        issued_at: float | None = None,
+        sampled: bool | None = None,  # noqa: FBT001 - True, False, or cannot be told
+        note: str | None = None,
+    ) -> Labelled:
+        """Take one label; see `TrueLabel` for the arguments.
+
+        Raises
+        ------
+        ValueError                      as `TrueLabel`.
+        StoreUnavailable, NewerFormat   it was not taken.
+        """
+        return self.label_many([TrueLabel(request_id, true_label, reviewer, at, issued_at, sampled, note)])[0]
+
+    def label_many(self, labels: Sequence[TrueLabel]) -> list[Labelled]:
+        """Take many labels, in one transaction; the answers are in their order.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   none was taken.
+        """
+        from modelwatch.groundtruth.labelling import take
+
+        if not labels:
+            return []
+        said = [(label, self.tick() if label.at is None else min(label.at, self.clock())) for label in labels]
+        return self.database.write(lambda connection: take(connection, said, self.clock(), self.retention_s))
+
+    def rows(
+        self,
+        model: str,
+        version: str | None = None,
+        since: float | None = None,
+        until: float | None = None,
+        last: int | None = None,
+        by: Literal["predicted", "labelled"] = "predicted",
+        *,
+        unlabelled: bool = False,
+    ) -> Rows:
+        """Return the labelled predictions of a model as columns; see `views.rows`."""
+        from modelwatch.groundtruth.views import rows
+
+        return self.database.read(
+            lambda connection: rows(connection, model, version, since, until, last, by, unlabelled=unlabelled)
+        )
+
+    def counts(self, model: str | None = None) -> Counts:
+        """Return how many samples and labels there are, by state."""
+        from modelwatch.groundtruth.views import counts
+
+        return self.database.read(lambda connection: counts(connection, model, self.clock()))
+
+    def secret(self, name: str = "request_ids", length: int = 32) -> bytes:
+        """Return random bytes that are made once and are the same for all who share the store.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   they cannot be read now.
+        """
+        from modelwatch.groundtruth.labelling import keep_value
+
+        value = self.database.write(
+            lambda connection: keep_value(connection, f"secret:{name}", secrets.token_hex(length))
+        )
+        return bytes.fromhex(value)
+
+
+def as_json(value: str | float) -> str:
+    """Return a prediction or a label as it is stored.
+
+    >>> as_json("positive"), as_json(3), as_json(0.5)
+    ('"positive"', '3.0', '0.5')
+    """
+    if isinstance(value, str):
+        return json.dumps(str(value))
+    number = float(value) + 0.0  # -0.0 is 0.0
+    if not math.isfinite(number):
+        raise ValueError(f"value: {number!r}; expected a text or a finite number")
+    return json.dumps(number)

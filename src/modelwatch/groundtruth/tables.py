@@ -1,0 +1,94 @@
+"""The tables of the store, as SQLAlchemy sees them. `migrations` makes them; a test compares the two."""
+
+from __future__ import annotations
+
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, and_
+
+metadata = MetaData()
+
+#: Names and values of the store itself: its layout, the key that signs request ids.
+state = Table(
+    "modelwatch_store",
+    metadata,
+    Column("name", Text, primary_key=True),
+    Column("value", Text, nullable=False),
+)
+
+#: One row a request id. A label that comes before its sample makes the row; `model` is NULL until the sample comes.
+samples = Table(
+    "samples",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("model", Text),
+    Column("version", Text),
+    Column("endpoint", Text),
+    Column("predicted_at", Double),
+    Column("prediction", Text),  # JSON: text or a number
+    Column("confidence", Double),
+    Column("segment", Text),
+    Column("inclusion", Double),
+    Column("label", Text),  # JSON; the current one of `labels`
+    Column("labelled_at", Double),
+    Column("revisions", Integer, nullable=False),  # how often the current label has changed since the first
+    Column("counted", Boolean, nullable=False),  # the first label has been handed out for counting
+    Column("kept_until", Double),  # of a row that waits for its sample
+    Column("claimed_by", Text),
+    Column("claimed_until", Double),
+    Column("input", Text),  # the long columns are last: a scan need not step over them
+    Column("features", Text),  # JSON
+)
+Index("samples_predicted", samples.c.model, samples.c.predicted_at)
+Index(
+    "samples_waiting",
+    samples.c.model,
+    samples.c.predicted_at,
+    sqlite_where=and_(samples.c.label.is_(None), samples.c.model.is_not(None)),
+    postgresql_where=and_(samples.c.label.is_(None), samples.c.model.is_not(None)),
+)
+Index(
+    "samples_labelled",
+    samples.c.model,
+    samples.c.labelled_at,
+    sqlite_where=samples.c.label.is_not(None),
+    postgresql_where=samples.c.label.is_not(None),
+)
+Index(
+    "samples_early",
+    samples.c.kept_until,
+    sqlite_where=samples.c.kept_until.is_not(None),
+    postgresql_where=samples.c.kept_until.is_not(None),
+)
+
+#: What a reviewer says of a request, and when last. The latest that is not taken back is the label of the sample.
+labels = Table(
+    "labels",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("reviewer", Text, primary_key=True),  # "": nobody in particular
+    Column("label", Text, primary_key=True),  # JSON
+    Column("at", Double, nullable=False),
+    Column("withdrawn_at", Double),
+    Column("note", Text),
+)
+
+#: Items that a reviewer does not want to see again.
+skips = Table(
+    "skips",
+    metadata,
+    Column("request_id", Text, primary_key=True),
+    Column("reviewer", Text, primary_key=True),
+)
+
+#: Who changed what: appended, never changed; removed with the sample it is about.
+audit = Table(
+    "audit",
+    metadata,
+    Column("id", BigInteger().with_variant(Integer, "sqlite"), primary_key=True),
+    Column("at", Double, nullable=False),
+    Column("actor", Text, nullable=False),
+    Column("action", Text, nullable=False),
+    Column("request_id", Text),
+    Column("detail", Text, nullable=False),  # JSON
+)
+Index("audit_request", audit.c.request_id)
+Index("audit_at", audit.c.at)

@@ -1,0 +1,155 @@
+"""Samples and labels as columns and counts, for the views of quality that others compute."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Literal
+
+import numpy as np
+import numpy.typing as npt
+from sqlalchemy import Connection, and_, func, select
+
+from modelwatch.groundtruth.tables import audit, labels, samples
+
+Objects = npt.NDArray[np.object_]
+Floats = npt.NDArray[np.float64]
+
+
+@dataclass(frozen=True, slots=True)
+class Rows:
+    """Predictions of one model, all arrays of one length, in the order of the time asked for.
+
+    request_ids, versions, endpoints : text.   predictions, labels : text or float; a label may be None.
+    confidence : NaN where there was none.     segments : text or None.
+    inclusion : probability of having been chosen.
+    predicted_at, labelled_at : Unix seconds; `labelled_at` is when the present label was first given, NaN without one.
+    """
+
+    request_ids: Objects
+    versions: Objects
+    endpoints: Objects
+    predictions: Objects
+    labels: Objects
+    confidence: Floats
+    segments: Objects
+    inclusion: Floats
+    predicted_at: Floats
+    labelled_at: Floats
+
+    def __len__(self) -> int:
+        return len(self.request_ids)
+
+
+@dataclass(frozen=True, slots=True)
+class Counts:
+    """How many samples and labels there are.
+
+    waiting, labelled : samples without and with a label.   claimed : of the waiting, those that a reviewer holds.
+    early : labelled requests whose sample has not come.    revised : samples whose label has changed.
+    said, withdrawn : labels that reviewers gave, and those of them that they took back.   audited : audit rows.
+    oldest_waiting_at : when the oldest waiting sample was predicted, Unix seconds; None: none waits.
+    """
+
+    waiting: int
+    labelled: int
+    claimed: int
+    early: int
+    revised: int
+    said: int
+    withdrawn: int
+    audited: int
+    oldest_waiting_at: float | None
+
+
+_COLUMNS = (
+    "request_id", "version", "endpoint", "prediction", "label", "confidence", "segment", "inclusion", "predicted_at",
+    "labelled_at",
+)  # fmt: skip
+
+
+def rows(
+    connection: Connection,
+    model: str,
+    version: str | None,
+    since: float | None,
+    until: float | None,
+    last: int | None,
+    by: Literal["predicted", "labelled"],
+    *,
+    unlabelled: bool,
+) -> Rows:
+    """Return the labelled predictions of a model.
+
+    Parameters
+    ----------
+    version : of one version only.
+    since, until : Unix seconds; since <= time < until.
+    last : the latest so many only.
+    by : which time is meant, and ordered by: of the prediction, or of the label.
+    unlabelled : also those without a label.
+    """
+    time = samples.c.predicted_at if by == "predicted" else samples.c.labelled_at
+    wanted = [samples.c.model == model]
+    if not unlabelled:
+        wanted.append(samples.c.label.is_not(None))
+    if version is not None:
+        wanted.append(samples.c.version == version)
+    if since is not None:
+        wanted.append(time >= since)
+    if until is not None:
+        wanted.append(time < until)
+    query = select(*(samples.c[name] for name in _COLUMNS)).where(and_(*wanted))
+    query = query.order_by(time.desc(), samples.c.request_id.desc()).limit(last)
+    found = list(zip(*connection.execute(query).fetchall(), strict=True)) or [()] * len(_COLUMNS)
+    columns = dict(zip(_COLUMNS, (column[::-1] for column in found), strict=True))
+    decoded: dict[str | None, object] = {None: None}
+    for text in {*columns["prediction"], *columns["label"]} - {None}:
+        decoded[text] = json.loads(text)
+    return Rows(
+        request_ids=_objects(columns["request_id"]),
+        versions=_objects(columns["version"]),
+        endpoints=_objects(columns["endpoint"]),
+        predictions=_objects([decoded[text] for text in columns["prediction"]]),
+        labels=_objects([decoded[text] for text in columns["label"]]),
+        confidence=np.array(columns["confidence"], np.float64),
+        segments=_objects(columns["segment"]),
+        inclusion=np.array(columns["inclusion"], np.float64),
+        predicted_at=np.array(columns["predicted_at"], np.float64),
+        labelled_at=np.array(columns["labelled_at"], np.float64),
+    )
+
+
+def _objects(values: tuple[object, ...] | list[object]) -> Objects:
+    column = np.empty(len(values), np.object_)
+    column[:] = values
+    return column
+
+
+def counts(connection: Connection, model: str | None, now: float) -> Counts:
+    """Return how many there are, of one model or of all; those whose model is not known yet are in every answer."""
+    mine = [] if model is None else [samples.c.model == model]
+    known, waits = samples.c.model.is_not(None), samples.c.label.is_(None)
+
+    def number(*conditions: object) -> int:
+        return connection.execute(select(func.count()).select_from(samples).where(*mine, *conditions)).scalar_one()  # type: ignore[arg-type]  # conditions of SQLAlchemy
+
+    oldest = connection.execute(select(func.min(samples.c.predicted_at)).where(*mine, known, waits)).scalar()
+    of_labels = select(func.count()).select_from(labels)
+    of_audit = select(func.count()).select_from(audit)
+    if model is not None:
+        of_labels = of_labels.join(samples, samples.c.request_id == labels.c.request_id).where(*mine)
+        of_audit = of_audit.join(samples, samples.c.request_id == audit.c.request_id).where(*mine)
+    return Counts(
+        waiting=number(known, waits),
+        labelled=number(known, ~waits),
+        claimed=number(known, waits, samples.c.claimed_until >= now),
+        early=connection.execute(
+            select(func.count()).select_from(samples).where(samples.c.kept_until.is_not(None), ~waits)
+        ).scalar_one(),
+        revised=number(known, samples.c.revisions > 0),
+        said=connection.execute(of_labels).scalar_one(),
+        withdrawn=connection.execute(of_labels.where(labels.c.withdrawn_at.is_not(None))).scalar_one(),
+        audited=connection.execute(of_audit).scalar_one(),
+        oldest_waiting_at=oldest,
+    )
