@@ -1,15 +1,20 @@
 """For tests of a watched service: faults, deaths, reproducible predictions, and the real programs around it."""
 
+from modelwatch.testing.deaths import Death, KillAt, acknowledge, reached
 from modelwatch.testing.faults import ClockJump, FakeClock, StuckStore, TornFile
 from modelwatch.testing.servers import Prometheus, Service, running_prometheus, running_service
 
 __all__ = [
     "ClockJump",
+    "Death",
     "FakeClock",
+    "KillAt",
     "Prometheus",
     "Service",
     "StuckStore",
     "TornFile",
+    "acknowledge",
+    "reached",
     "running_prometheus",
     "running_service",
 ]
