@@ -9,6 +9,7 @@ from modelwatch import names
 from modelwatch.exposition import GaugeValue, Page, Source
 from modelwatch.record.recorder import WAIT_S, Recorder
 from modelwatch.store.live import Key
+from modelwatch.store.reader import HostState
 from modelwatch.store.writer import DEAD_S
 from modelwatch.tally import Tally
 
@@ -34,6 +35,7 @@ class Scrape:
             from modelwatch.record.foreign import render
 
             foreign = render(registry, openmetrics=openmetrics, on_error=self._on_error)
+        self._worker.tell_drops()
         with self._worker.reading:
             sources = self._sources()
             gauges = self._gauges(sources)
@@ -70,6 +72,7 @@ class Scrape:
         """Give `tally` the rows that this process knows: a series that exists at 0 loses no increase."""
         with recorder.held(WAIT_S) as held:
             if not held:  # the counting is blocked; a scrape must be answered
+                tally.add_matching(recorder.kernel.schema.empty())
                 return tally
             mine = recorder.kernel.tally.tables
             size = sum(len(table.rows) for table in mine.values())
@@ -105,7 +108,38 @@ class Scrape:
         found += [
             GaugeValue(names.COLLECTOR_ERRORS, n, {"family": family}) for family, n in sorted(self._errors.items())
         ]
-        return found
+        return found + _resources(host)
+
+
+_PROCESS = {
+    "resident_bytes": names.PROCESS_MEMORY,
+    "open_files": names.PROCESS_FILES,
+    "threads": names.PROCESS_THREADS,
+}
+_USED = {  # metric and how many units of the count are one of it
+    "cpu_us": (names.PROCESS_CPU, 1e6),
+    "disk_read_bytes": (names.PROCESS_DISK_READ, 1),
+    "disk_written_bytes": (names.PROCESS_DISK_WRITTEN, 1),
+}
+_GPU = {
+    "utilization": names.GPU_UTILIZATION,
+    "memory_used_bytes": names.GPU_MEMORY_USED,
+    "memory_total_bytes": names.GPU_MEMORY_TOTAL,
+    "temperature_celsius": names.GPU_TEMPERATURE,
+    "power_watts": names.GPU_POWER,
+}
+
+
+def _resources(host: HostState) -> list[GaugeValue]:
+    """Return what the processes and the GPUs of the host tell; what nobody tells is absent, not 0."""
+    found = [GaugeValue(metric, host.used[name] / unit) for name, (metric, unit) in _USED.items() if name in host.used]
+    found += [GaugeValue(metric, host.process[name]) for name, metric in _PROCESS.items() if name in host.process]
+    return found + [
+        GaugeValue(metric, gpu.values[what], {"gpu": gpu.index, "name": gpu.name})
+        for what, metric in _GPU.items()
+        for gpu in host.gpus
+        if what in gpu.values
+    ]
 
 
 def _complete(tally: Tally) -> None:

@@ -14,10 +14,12 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modelwatch import names
 from modelwatch.clock import SteadyClock
 from modelwatch.errors import DamagedData, ModelwatchError
 from modelwatch.record.faults import Faults
 from modelwatch.record.recorder import LOCK_S, Recorder
+from modelwatch.record.resources import Resources
 from modelwatch.record.scrape import Scrape
 from modelwatch.store.live import FileId, Key, NotMadeYet, is_damaged, is_locked
 from modelwatch.store.reader import HostState, LiveReader, Totals
@@ -52,6 +54,7 @@ class Worker:
         self.kept: bool | None = None  # whether the last commit reached the file; None before the first
         self.why_not = ""
         self._committed: dict[Key, int] = {}
+        self._told_drops: dict[Key, int] = {}  # events given up, as committed
         self._rates: dict[Key, deque[tuple[float, int]]] = {}
         self._schemas: dict[Key, str] = {}
         self._renew()
@@ -75,6 +78,7 @@ class Worker:
         self.totals = Totals(self.clock.monotonic)
         self.host = HostState()
         self.scrape = Scrape(self)
+        self.resources = Resources()
 
     @classmethod
     def of(cls, path: Path) -> Worker:
@@ -167,7 +171,7 @@ class Worker:
                 if self._damaged is not None:
                     self.writer.set_aside(self._damaged)
                     self._damaged = None
-                self.writer.commit(tallies, self._gauges(), self._schemas)
+                self._write(tallies)
         except (sqlite3.Error, OSError, ModelwatchError) as error:
             self.kept, self.why_not, self._locked = False, str(error) or repr(error), is_locked(error)
             self.faults.add("live", error, ours=False)
@@ -180,6 +184,35 @@ class Worker:
         self._kept_at = self.clock.monotonic()
         self._committed |= {key: marks[key] for key in tallies}
         return len(tallies) == len(changed)
+
+    def _write(self, tallies: Mapping[Key, Tally]) -> None:
+        """Write these counts, and what was given up by now, also where the counting is blocked; `io` is held."""
+        dropped = {key: recorder.abandoned for key, recorder in list(self.recorders.items())}
+        news = dict(tallies)
+        for key, n in dropped.items():
+            if key not in news and n == self._told_drops.get(key, 0):
+                continue
+            if key not in news:
+                news[key] = self.recorders[key].kernel.schema.empty()
+                news[key].add(self.writer.counted(key))
+            news[key].tables[names.ABANDONED.name].counts[0, 0] = n
+        usage = self.resources.read(self.clock.monotonic())
+        self.writer.commit(news, self._gauges(), self._schemas, usage)
+        self._told_drops = dropped
+
+    def tell_drops(self) -> None:
+        """Commit what was given up since the last commit: a scrape may, while the folding thread is blocked."""
+        if all(r.abandoned == self._told_drops.get(key, 0) for key, r in list(self.recorders.items())):
+            return
+        if self.io.acquire(timeout=LOCK_WAIT_S):
+            try:
+                self._write({})
+            except (sqlite3.Error, OSError, ModelwatchError) as error:
+                self.faults.add("live", error, ours=False)
+            except Exception as error:  # noqa: BLE001 - a scrape must be answered
+                self.faults.add("drops", error)
+            finally:
+                self.io.release()
 
     def _compact(self) -> None:
         try:
@@ -312,6 +345,7 @@ class Worker:
         self._forked = True
         self.kept = None
         self._committed.clear()
+        self._told_drops.clear()
         self._rates.clear()
         self._renew()
         if running:

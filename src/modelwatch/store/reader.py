@@ -13,7 +13,7 @@ from pathlib import Path
 from modelwatch.errors import DamagedData, NewerFormat
 from modelwatch.schema import ModelSchema
 from modelwatch.store.live import MINUTE, FileId, Key, Row, connect, drop_log, file_id, log_is_gone, log_of, unreadable
-from modelwatch.store.writer import DEAD_S
+from modelwatch.store.writer import DEAD_S, PROCESS, Gpu
 from modelwatch.tally import Tally
 
 SETTLED_S = 960  # a row that was not rewritten for so long never is
@@ -38,6 +38,11 @@ class HostState:
     gauges: Mapping[str, Mapping[str, float]] = field(default_factory=dict)  # model -> gauge -> sum over living workers
     oldest_beat_age_s: float | None = None
     schemas: Mapping[Key, ModelSchema] = field(default_factory=dict)
+    process: Mapping[str, float] = field(default_factory=dict)  # what the living workers use, summed
+    used: Mapping[str, int] = field(
+        default_factory=dict
+    )  # what all workers used since the file began, the dead included
+    gpus: tuple[Gpu, ...] = ()  # as the worker saw them that reported last
 
 
 class LiveReader:
@@ -112,17 +117,22 @@ class LiveReader:
 
     def _host_state(self, state: Mapping[str, int], workers: list[tuple[float, str]]) -> HostState:
         now = self._monotonic()
-        alive = [(seen, text) for seen, text in workers if abs(now - seen) <= DEAD_S]
+        alive = sorted((seen, text) for seen, text in workers if abs(now - seen) <= DEAD_S)
         gauges: dict[str, dict[str, float]] = {}
+        process: dict[str, float] = {}
+        gpus: tuple[Gpu, ...] = ()
         for _, text in alive:
-            for model, values in json.loads(text).items():
-                mine = gauges.setdefault(model, {})
-                for name, value in values.items():
-                    mine[name] = mine.get(name, 0) + value
+            said = json.loads(text)
+            for model, values in said["models"].items():
+                _add(gauges.setdefault(model, {}), values)
+            _add(process, said["process"])
+            gpus = tuple(Gpu(**gpu) for gpu in said["gpus"]) or gpus
         age = max((now - seen for seen, _ in alive), default=None)
         return HostState(
             len(alive), state.get("deaths", 0), state.get("began"), state.get("damaged_rows", 0), gauges,
             None if age is None else max(0.0, age), {key: schema for key, (_, schema) in self._schemas.items()},
+            process, {name.removeprefix(PROCESS): int(n) for name, n in state.items() if name.startswith(PROCESS)},
+            gpus,
         )  # fmt: skip
 
     def close(self) -> None:
@@ -131,6 +141,11 @@ class LiveReader:
         if db is not None:
             with contextlib.suppress(sqlite3.Error):
                 db.close()
+
+
+def _add(to: dict[str, float], values: Mapping[str, float]) -> None:
+    for name, value in values.items():
+        to[name] = to.get(name, 0) + value
 
 
 def _row(model: str, version: str, start: int, span: int, worker: str, tally: bytes) -> Row:

@@ -11,7 +11,8 @@ import os
 import platform
 import secrets
 import sqlite3
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import asdict, dataclass, field
 from pathlib import Path
 
 from modelwatch.clock import SteadyClock
@@ -40,7 +41,34 @@ IDLE_BEAT_S = 2.0
 COMPACT_EVERY_S = 60.0
 LEAP = 2**32  # added to the sequence when the file has lost some of it: beyond what any reader has seen
 
+PROCESS = "process_"  # the states that count what the processes of the host used, living and dead
+
 Gauges = Mapping[str, Mapping[str, float]]  # model -> gauge -> value of this worker
+
+
+@dataclass(frozen=True)
+class Gpu:
+    """What one GPU of the host does now. What it does not tell is absent."""
+
+    index: str
+    name: str
+    values: Mapping[str, float]
+
+
+@dataclass(frozen=True)
+class Usage:
+    """What a process uses of its machine. What the platform does not tell is absent.
+
+    counters : since the process began, of whole units; they only grow.
+    gpus : of the host, not of the process.
+    """
+
+    gauges: Mapping[str, float] = field(default_factory=dict)
+    counters: Mapping[str, int] = field(default_factory=dict)
+    gpus: Sequence[Gpu] = ()
+
+
+NO_USAGE = Usage()
 
 
 class _Open:
@@ -84,8 +112,14 @@ class LiveWriter:
         self._seq: int | None = None  # of our last commit to this file
         self._rewrite = False  # the open rows may be missing in the file
         self._told: dict[Key, str] = {}
+        self._used: dict[str, int] = {}  # counters of this process, as far as the file holds them
         self._beat = float("-inf")
         self._compacted = float("-inf")
+
+    def counted(self, key: Key) -> Tally:
+        """Return everything that this process has committed of a model version."""
+        mine = self._open.get(key)
+        return Tally() if mine is None else mine.counted()
 
     def connection(self) -> sqlite3.Connection:
         """Return the connection, opened or opened again when the file at the path, or its log, is another one."""
@@ -113,6 +147,7 @@ class LiveWriter:
             for key, mine in self._open.items():
                 self._carry[key] = mine.counted()
                 self._open[key] = _Open(mine.start, self._carry[key])
+            self._used.clear()
         elif self._tried != self._file:
             self._carry.clear()
             self._rewrite = True
@@ -129,18 +164,20 @@ class LiveWriter:
             raise DamagedData(f"live: state of {str(self.path)!r} is lost. Another file will be made.")
         return found[0]
 
-    def commit(self, tallies: Mapping[Key, Tally], gauges: Gauges, schemas: Mapping[Key, str]) -> bool:
+    def commit(
+        self, tallies: Mapping[Key, Tally], gauges: Gauges, schemas: Mapping[Key, str], usage: Usage = NO_USAGE
+    ) -> bool:
         """Write what is new of this worker's cumulative tallies, in one transaction. Return whether anything was.
 
         `tallies` holds those that have changed since the last call; they are not changed afterwards. `schemas` tells
-        readers the edges of all models of this process, as JSON.
+        readers the edges of all models of this process, as JSON; `usage` is what this process uses of its machine.
 
         Raises
         ------
         sqlite3.Error, OSError, NewerFormat, DamagedData   nothing was written; the next call writes these counts, too.
         """
         with self._leaving_what_is_broken():
-            return self._commit(tallies, gauges, schemas)
+            return self._commit(tallies, gauges, schemas, usage)
 
     @contextlib.contextmanager
     def _leaving_what_is_broken(self) -> Iterator[None]:
@@ -163,7 +200,7 @@ class LiveWriter:
         if set_aside(self.path, damaged) is not None:
             self.files_set_aside += 1
 
-    def _commit(self, tallies: Mapping[Key, Tally], gauges: Gauges, schemas: Mapping[Key, str]) -> bool:
+    def _commit(self, tallies: Mapping[Key, Tally], gauges: Gauges, schemas: Mapping[Key, str], usage: Usage) -> bool:
         db = self.connection()
         beat = self.clock.monotonic()
         if not tallies and not self._carry and not self._rewrite and beat - self._beat < IDLE_BEAT_S:
@@ -186,9 +223,11 @@ class LiveWriter:
                 [(*key, start, span, self.worker, self.host, seq, blob) for key, start, span, blob in writes],
             )
         told = self._tell_schemas(db, schemas)
-        self._heartbeat(db, beat, gauges)
+        used = self._count_usage(db, usage)
+        self._heartbeat(db, beat, gauges, usage)
         db.execute("COMMIT")
         self._told |= told
+        self._used |= used
         self._beat, self._seq = beat, seq
         self._rewrite = False
         self._carry.clear()
@@ -262,12 +301,22 @@ class LiveWriter:
             )
         return new
 
-    def _heartbeat(self, db: sqlite3.Connection, beat: float, gauges: Gauges) -> None:
+    def _count_usage(self, db: sqlite3.Connection, usage: Usage) -> dict[str, int]:
+        """Add what this process used since its last commit to what all did: the sum outlives the process."""
+        grown = {name: n for name, n in usage.counters.items() if n > self._used.get(name, -1)}
+        db.executemany(
+            "INSERT INTO state VALUES (?, ?) ON CONFLICT DO UPDATE SET value = value + excluded.value",
+            [(PROCESS + name, n - self._used.get(name, 0)) for name, n in grown.items()],
+        )
+        return grown
+
+    def _heartbeat(self, db: sqlite3.Connection, beat: float, gauges: Gauges, usage: Usage) -> None:
         """Say that this worker lives, and bury those that do not. The monotonic clock is one for all of a host."""
         self._sign_off(db, self._former)
+        said = {"models": gauges, "process": usage.gauges, "gpus": [asdict(gpu) for gpu in usage.gpus]}
         db.execute(
             "INSERT OR REPLACE INTO workers VALUES (?, ?, ?, ?, ?)",
-            (self.worker, self.host, os.getpid(), beat, json.dumps(gauges)),
+            (self.worker, self.host, os.getpid(), beat, json.dumps(said)),
         )
         dead = db.execute("DELETE FROM workers WHERE seen < ? OR seen > ?", (beat - DEAD_S, beat + DEAD_S)).rowcount
         if dead:
