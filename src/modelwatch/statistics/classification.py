@@ -128,7 +128,7 @@ def classification(names: Sequence[str], matrix: npt.ArrayLike) -> Classificatio
     >>> found.accuracy, found.classes[1].precision, round(found.classes[1].recall, 6)
     (0.79, 0.8, 0.484848)
     """
-    cells = np.asarray(matrix, np.float64).reshape(len(names), -1)
+    cells = np.asarray(matrix, np.float64)
     if cells.shape != (len(names), len(names)) or not bool(np.all(cells >= 0)):
         raise ValueError(
             fault("classification", "matrix", cells.shape, f"{len(names)} x {len(names)} counts", "Use `confusion`.")
