@@ -1,0 +1,383 @@
+"""Is it drift? The rule by which a score becomes ok, firing or "cannot tell", as Prometheus can compute it too.
+
+A score fires at a level when it is above the level's threshold and above what chance alone would show in a month of
+looks. The constants of chance depend on nothing but the configuration, so that generated rules carry them as numbers.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Literal, NamedTuple, TypeAlias
+
+import numpy as np
+import numpy.typing as npt
+
+from modelwatch.catalogue import KS as KS_LEVELS
+from modelwatch.catalogue import PSI as PSI_LEVELS
+from modelwatch.statistics.counts import Cells, Counts, Floats, Pair, paired, special
+from modelwatch.statistics.distances import ks_counts, psi, total_variation
+
+Level: TypeAlias = Literal["info", "warning", "severe"]
+Levels: TypeAlias = Mapping[str, "float | None"]
+Outcome: TypeAlias = Literal["ok", "firing", "cannot_tell"]
+
+EVALUATIONS = 43_200  # in 30 days: one a minute
+FALSE_EVALUATIONS = 0.5  # expected in 30 days without drift, over all series of a model
+PER_BIN = 25  # samples that PSI and chi-square need; below, their laws do not hold
+UNSEEN = "__unseen__"  # the one cell of all categories that the reference does not have
+_NAMES: dict[str, Level] = {"info": "info", "warning": "warning", "critical": "severe"}  # of thresholds and of levels
+
+
+class Chance(NamedTuple):
+    """What chance alone may do, over all looks at all series of a model in 30 days.
+
+    series : drift scores watched in the model.
+    evaluations : looks at each of them in 30 days.
+
+    Examples
+    --------
+    >>> chance = Chance(series=50)
+    >>> round(chance.z, 3), round(chance.chi_square_limit(20), 6)
+    (2.826, 67.576222)
+    """
+
+    series: int = 50
+    evaluations: int = EVALUATIONS
+
+    @property
+    def alpha(self) -> float:
+        """Probability of one look at one series to mislead."""
+        return FALSE_EVALUATIONS / (self.series * self.evaluations)
+
+    @property
+    def z(self) -> float:
+        """Factor of sqrt(v) that a KS statistic without drift stays below.
+
+        References
+        ----------
+        Dvoretzky, Kiefer, Wolfowitz (1956); Massart (1990); Wei & Dudley (2012) for two samples.
+        """
+        return math.sqrt(math.log(2 / self.alpha) / 2)
+
+    def chi_square_limit(self, cells: int) -> float:
+        """Return the chi-square statistic that so many cells stay below without drift.
+
+        Raises
+        ------
+        MissingExtra   SciPy is not installed.
+        """
+        return float(special("chi_square_limit").chdtri(cells - 1, self.alpha))
+
+
+class Noise(NamedTuple):
+    """Expected scores without drift; to be subtracted from what is shown, and before PSI and TV are judged."""
+
+    psi: float
+    jensen_shannon: float
+    hellinger: float
+    total_variation: float
+
+
+@dataclass(frozen=True)
+class Decision:
+    """What a window says about one feature.
+
+    outcome : ok, firing, or cannot_tell.
+    level : the highest threshold passed; None unless it fires.
+    score : KS, PSI or TV as measured; None without data.
+    excess : the score less what chance alone would show; what PSI and TV are judged by. For KS the score itself.
+    m, n : values of the reference and of the window.
+    smallest : the smallest score that is told from chance (KS, TV: surely; PSI: about). Above 1 no KS or TV is.
+    reason : in words.
+    """
+
+    outcome: Outcome
+    level: Level | None
+    score: float | None
+    excess: float | None
+    m: int
+    n: int
+    smallest: float | None
+    reason: str
+
+
+def variance(m: float, n: float, deff: float = 1.0) -> float:
+    """Return v = deff / n + 1 / m, which every bound below grows with; deff is the design effect of requests."""
+    return deff / n + 1 / m
+
+
+def noise(reference: Cells, current: Cells, deff: float = 1.0) -> Noise | None:
+    """Return the scores to be expected without drift; None where a side is empty.
+
+    Examples
+    --------
+    >>> round(noise([25, 25, 25, 25], [10, 20, 30, 40]).psi, 12)
+    0.06
+    """
+    pair = paired("noise", reference, current)
+    return None if pair is None else _noise(pair, deff)
+
+
+def _noise(pair: Pair, deff: float) -> Noise:
+    m, n = pair.totals
+    v = variance(m, n, deff)
+    free = len(pair.keys) - 1
+    t = _pooled(pair, deff)
+    tv = float(np.sqrt(2 * t * (1 - t).clip(0) * v / math.pi).sum()) / 2
+    return Noise(free * v, free * v / (8 * math.log(2)), math.sqrt(free * v / 8), tv)
+
+
+def _pooled(pair: Pair, deff: float) -> Floats:
+    m, n = pair.totals
+    q, s = pair.shares
+    pooled: Floats = (s * (n / deff) + q * m) / (n / deff + m)
+    return pooled
+
+
+def effective_chi_square(reference: Cells, current: Cells, deff: float = 1.0) -> float | None:
+    """Pearson's statistic for requests that are not independent: that of n / deff requests.
+
+    Equal to `chi_square` where deff is 1. None where a side is empty.
+    """
+    pair = paired("effective_chi_square", reference, current)
+    return None if pair is None else _effective(pair, deff)
+
+
+def _effective(pair: Pair, deff: float) -> float:
+    q, s = pair.shares
+    t = _pooled(pair, deff)
+    there = t > 0
+    return float(((s - q)[there] ** 2 / t[there]).sum() / variance(*pair.totals, deff))
+
+
+def design_effect(minutes: npt.ArrayLike) -> float | None:
+    """Return how much less a window says than as many independent requests would: at least 1.
+
+    Parameters
+    ----------
+    minutes : counts, shape (minutes, bins).
+
+    Returns
+    -------
+    The design effect of this window; use the median of the last 24 hours. None with fewer than two minutes that have
+    traffic, or with fewer than two bins.
+
+    Examples
+    --------
+    >>> design_effect([[4, 1], [2, 3], [6, 4]])
+    1.0
+
+    References
+    ----------
+    Kish (1965), "Survey Sampling"; Rao & Scott (1981).
+    """
+    counts = np.asarray(minutes, np.float64)
+    raw = _dispersion(counts) if counts.ndim == 2 else None
+    return None if raw is None else max(1.0, raw)
+
+
+def _dispersion(minutes: Floats) -> float | None:
+    """Return the squared deviations of the minutes from the window's shares, over those of independent requests."""
+    totals = minutes.sum(axis=1)
+    minutes = minutes[totals > 0][:, minutes.sum(axis=0) > 0]
+    if len(minutes) < 2 or minutes.shape[1] < 2:
+        return None
+    expected = np.outer(totals[totals > 0], minutes.sum(axis=0) / minutes.sum())
+    spread = float(((minutes - expected) ** 2 / expected).sum())
+    free = (len(minutes) - 1) * (len(minutes[0]) - 1)
+    return spread / free
+
+
+# -- the rule ----------------------------------------------------------------------------------------------------------
+
+
+def decide_ks(
+    reference: Counts,
+    current: Counts,
+    levels: Levels = KS_LEVELS,
+    *,
+    chance: Chance = Chance(),  # noqa: B008  # a constant
+    deff: float = 1.0,
+    exact: float | None = None,
+    window: str = "a window",
+) -> Decision:
+    """Decide on a numeric feature by KS: above the threshold, and above `chance.z` sqrt(v).
+
+    Parameters
+    ----------
+    levels : thresholds by name (info, warning, critical); None or absent switches one off. Slight and moderate drift
+        are judged over 24 h and severe drift over 1 h, so pass the levels of the window in hand.
+    exact : the KS statistic of the raw values, where they are at hand; else it is that of the bins.
+    window : for the words: "an hour", "a day".
+    """
+    pair = paired("decide_ks", reference, current, ordered=True)
+    if pair is None:
+        return _nothing(reference, current, window)
+    score = exact if exact is not None else (ks_counts(reference, current) or 0.0)
+    return decide_ks_score(score, *pair.totals, levels, chance=chance, deff=deff, window=window)
+
+
+def decide_ks_score(
+    score: float,
+    m: float,
+    n: float,
+    levels: Levels = KS_LEVELS,
+    *,
+    chance: Chance = Chance(),  # noqa: B008
+    deff: float = 1.0,
+    window: str = "a window",
+) -> Decision:
+    """Decide on a KS statistic of n current and m reference values, both at least 1; as `decide_ks`.
+
+    Examples
+    --------
+    >>> decide_ks_score(0.18, m=10_000, n=3_600).level
+    'warning'
+    >>> decide_ks_score(0.18, m=10_000, n=212, window="an hour").reason
+    'with 212 values an hour only drifts above 0.20 can be told from chance; 0.18 was seen'
+    """
+    bound = chance.z * math.sqrt(variance(m, n, deff))
+    return _judged(score, score, m, n, bound, levels, significant=score >= bound, window=window)
+
+
+def decide_psi(
+    reference: Cells,
+    current: Cells,
+    levels: Levels = PSI_LEVELS,
+    *,
+    chance: Chance = Chance(),  # noqa: B008
+    deff: float = 1.0,
+    window: str = "a window",
+) -> Decision:
+    """Decide by PSI less its noise, above the threshold, with chi-square beyond its limit.
+
+    Below 25 deff samples a bin it cannot tell. Categories that the reference does not have are one cell.
+    """
+    known, pooled = _known(reference, current)
+    pair = paired("decide_psi", known, pooled)
+    if pair is None:
+        return _nothing(reference, current, window)
+    v, free = variance(*pair.totals, deff), len(pair.keys) - 1
+
+    def smallest(limit: float) -> float:
+        return limit * v  # PSI / v is about the chi-square statistic
+
+    return _by_chi_square(pair, psi(known, pooled) or 0.0, free * v, smallest, levels, chance, deff, window)
+
+
+def decide_categories(
+    reference: Cells,
+    current: Cells,
+    levels: Levels = KS_LEVELS,
+    *,
+    chance: Chance = Chance(),  # noqa: B008
+    deff: float = 1.0,
+    window: str = "a window",
+) -> Decision:
+    """Decide on a categorical feature by total variation less its noise, with chi-square beyond its limit.
+
+    Below 25 deff samples a category it cannot tell. Categories that the reference does not have are one cell: neither
+    total variation nor chi-square change by that.
+    """
+    known, pooled = _known(reference, current)
+    pair = paired("decide_categories", known, pooled)
+    if pair is None:
+        return _nothing(reference, current, window)
+    v, score = variance(*pair.totals, deff), total_variation(known, pooled) or 0.0
+
+    def smallest(limit: float) -> float:
+        return math.sqrt(limit * v) / 2  # by Cauchy-Schwarz the statistic of a total variation x is at least 4 x^2 / v
+
+    noise_floor = _noise(pair, deff).total_variation
+    return _by_chi_square(pair, score, noise_floor, smallest, levels, chance, deff, window)
+
+
+def _known(reference: Cells, current: Cells) -> tuple[Cells, Cells]:
+    """Return both sides with all categories that the reference does not have in one cell; bins as they are."""
+    if not (isinstance(reference, Mapping) and isinstance(current, Mapping)):
+        return reference, current
+    seen = {name: n for name, n in reference.items() if n}
+    known = {name: n for name, n in current.items() if name in seen}
+    unseen = math.fsum(n for name, n in current.items() if name not in seen)
+    return seen, ({**known, UNSEEN: unseen} if unseen else known)
+
+
+def smallest_sample(cells: int, deff: float = 1.0) -> int:
+    """Return how many samples a window needs before PSI and chi-square are judged.
+
+    Examples
+    --------
+    >>> smallest_sample(20)
+    500
+    """
+    return math.ceil(PER_BIN * deff * cells)
+
+
+def _by_chi_square(
+    pair: Pair,
+    score: float,
+    by_chance: float,
+    smallest: Callable[[float], float],
+    levels: Levels,
+    chance: Chance,
+    deff: float,
+    window: str,
+) -> Decision:
+    """Judge a score less what chance shows; `smallest` is the least score that is beyond a chi-square limit."""
+    m, n = pair.totals
+    cells = len(pair.keys)
+    excess = max(score - by_chance, 0.0)
+    needed = smallest_sample(cells, deff)
+    if n < needed:
+        reason = f"{n:.0f} of {needed} values in {window}: {PER_BIN} for each of {cells} cells are needed"
+        return Decision("cannot_tell", None, score, excess, int(m), int(n), None, reason)
+    if cells < 2:  # the reference and the window are one and the same value
+        return _judged(score, excess, m, n, 0.0, levels, significant=False, window=window)
+    limit = chance.chi_square_limit(cells)
+    significant = _effective(pair, deff) > limit
+    return _judged(score, excess, m, n, smallest(limit), levels, significant=significant, window=window)
+
+
+def _judged(
+    score: float,
+    excess: float,
+    m: float,
+    n: float,
+    bound: float,
+    levels: Levels,
+    *,
+    significant: bool,
+    window: str,
+) -> Decision:
+    passed = [
+        (threshold, level)
+        for name, level in _NAMES.items()
+        if (threshold := levels.get(name)) is not None and excess >= threshold
+    ]
+    thresholds = [threshold for name in _NAMES if (threshold := levels.get(name)) is not None]
+    outcome: Outcome = "ok"
+    level = None
+    if passed and significant:
+        threshold, level = max(passed)
+        outcome, reason = "firing", f"{score:.2f} is above {threshold:.2f}, and chance alone stays below {bound:.2f}"
+    elif bound > _wanted(levels):
+        outcome = "cannot_tell"
+        reason = f"with {n:.0f} values {window} only drifts above {bound:.2f} can be told from chance"
+        reason += f"; {score:.2f} was seen"
+    else:
+        reason = f"no drift larger than {max(bound, min(thresholds, default=bound)):.2f}"
+    return Decision(outcome, level, score, excess, int(m), int(n), bound, reason)
+
+
+def _wanted(levels: Levels) -> float:
+    """Return the score that a window must be able to show: the warning threshold, else the least there is."""
+    warning = levels.get("warning")
+    return warning if warning is not None else min((t for t in levels.values() if t is not None), default=math.inf)
+
+
+def _nothing(reference: Cells, current: Cells, window: str) -> Decision:
+    m, n = (int(sum(side.values() if isinstance(side, Mapping) else side)) for side in (reference, current))
+    reason = "the reference is empty" if not m else f"no values in {window}"
+    return Decision("cannot_tell", None, None, None, m, n, None, reason)
