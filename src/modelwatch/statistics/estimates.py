@@ -304,4 +304,4 @@ def estimate_misleads(estimated: Sequence[float], realised: Sequence[float]) -> 
     True
     """
     pairs = list(zip(estimated, realised, strict=True))[-OF_LAST:]
-    return sum(abs(guess - real) > WRONG_BY for guess, real in pairs) >= WRONG_IN
+    return sum(round(abs(guess - real), 12) > WRONG_BY for guess, real in pairs) >= WRONG_IN
