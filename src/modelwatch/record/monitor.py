@@ -222,6 +222,46 @@ class Monitor:
         """
         return self.worker.scrape.render(openmetrics=openmetrics, registry=registry)
 
+    def push(
+        self,
+        url: str,
+        job: str,
+        grouping_key: Mapping[str, object] | None = None,
+        *,
+        timeout: float = 10.0,
+        handler: Callable[..., Callable[[], None]] | None = None,
+        registry: Any = None,
+        check: bool = False,
+    ) -> bool:
+        """Push what `metrics` shows to a Prometheus Pushgateway: for a job that ends before it could be scraped.
+
+        Everything recorded so far is flushed first. The group of this job and grouping key is replaced as a whole.
+
+        Parameters
+        ----------
+        url : of a Pushgateway 0.9 or newer.
+        job : name of the job, its label `job`.
+        grouping_key : more labels of the group, such as {"instance": host}: jobs that run at once need one each.
+        timeout : seconds for all of it.
+        handler : sends the request, for credentials or certificates: one of prometheus_client.exposition's.
+        registry : a prometheus_client registry whose families are added.
+        check : raise instead of returning False.
+
+        Returns
+        -------
+        bool, False when the gateway has not said that it has the counts. The reason is logged as a warning and counted
+        in `modelwatch_internal_errors_total{where="push"}`; the counts are still in `live.db`, for the next push.
+
+        Raises
+        ------
+        ModelwatchError   the same reason, with `check`.
+        """
+        from modelwatch.record.push import push
+
+        return push(
+            self.worker, url, job, grouping_key, timeout=timeout, handler=handler, registry=registry, check=check
+        )
+
     def status(self) -> dict[str, Any]:
         """Return what `modelwatch status --json` prints: the state of the host's models, from its committed counts."""
         from modelwatch.sources.status import StatusSource
