@@ -15,7 +15,16 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelwatch.errors import ConfigError, DamagedData, NewerFormat, NotEnoughData
-from modelwatch.reference import EXPORTED, FINE, CategoricalProfile, NumericProfile, Reference, profile_numeric
+from modelwatch.reference import (
+    EXPORTED,
+    FINE,
+    Calibration,
+    CategoricalProfile,
+    NumericProfile,
+    NumericSums,
+    Reference,
+    profile_numeric,
+)
 
 VALUES = st.one_of(
     st.lists(st.floats(allow_nan=True, allow_infinity=True), min_size=1, max_size=300),
@@ -175,9 +184,9 @@ def test_newer_profiles_are_left_alone() -> None:
     """The message says what to do."""
 
     def newer(content: dict[str, Any]) -> None:
-        content["schema"] = 2
+        content["schema"] = 3
 
-    with pytest.raises(NewerFormat, match=r"^here\.json: schema is 2; expected at most 1\. Upgrade modelwatch"):
+    with pytest.raises(NewerFormat, match=r"^here\.json: schema is 3; expected at most 2\. Upgrade modelwatch"):
         Reference.from_json(changed(newer, sign=True), "here.json")
 
 
@@ -196,5 +205,106 @@ def test_files_that_cannot_be_read_are_named(tmp_path: Path, content: bytes | No
 
 def test_profiles_are_values() -> None:
     """Equal data give equal profiles."""
-    assert profile_numeric([1.0, 2.0]) == NumericProfile((1.0,), (1.0,), (1, 1))
+    expected = NumericProfile((1.0,), (1.0,), (1, 1), (1.0, 2.0), 1.5, 0.5, 1.0, 2.0)
+    assert profile_numeric([1.0, 2.0]) == expected
     assert Reference() == Reference.from_json(Reference().to_json())
+
+
+def schema_1() -> str:
+    """Return a profile as the first version wrote it."""
+    content: dict[str, Any] = {
+        "schema": 1,
+        "numeric": {"x": {"edges": [1.0, 2.0], "exported": [2.0], "counts": [3, 4, 5]}},
+        "categorical": {"c": {"red": 7, "blue": 1}},
+    }
+    digest = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    return json.dumps({**content, "sha256": digest})
+
+
+def test_profiles_of_schema_1_still_load() -> None:
+    """Edges, counts and categories are there; what it did not have is unknown."""
+    found = Reference.from_json(schema_1())
+    assert found.numeric["x"] == NumericProfile((1.0, 2.0), (2.0,), (3, 4, 5))
+    assert (found.numeric["x"].mean, found.numeric["x"].means, found.rows) == (None, (), 0)
+    assert found.numeric["x"].shown_counts == (7, 5)
+    assert found.categorical["c"] == CategoricalProfile({"red": 7, "blue": 1})
+    assert Reference.from_json(found.to_json()) == found
+
+
+def full() -> Reference:
+    """Return a profile with everything in it."""
+    fifty = (*([2] * 49), 0)
+    calibration = Calibration(fifty, (*([1] * 49), 0), tuple(n / 50 for n in range(50)))
+    prediction = CategoricalProfile({"a": 3, "b": 2}, {"missing": 1})
+    return Reference(
+        whole().numeric, whole().categorical, 6, prediction, profile_numeric([0.5, 0.7]), calibration, 5, 4
+    )
+
+
+def test_everything_comes_back() -> None:
+    """Predictions of classes or values, confidences, calibration, labels, invalid values."""
+    for written in (full(), Reference(prediction=profile_numeric([1, 5, 9]), rows=3)):
+        assert Reference.from_json(written.to_json()) == written
+        assert Reference.from_json(written.to_json()).sha256 == written.sha256
+
+
+@pytest.mark.parametrize(
+    "edit",
+    [
+        lambda content: content["calibration"]["counts"].pop(),
+        lambda content: content["calibration"]["right"].__setitem__(0, 3),
+        lambda content: content["calibration"]["confidence"].__setitem__(0, math.nan),
+        lambda content: content.__setitem__("right", 6),
+        lambda content: content["prediction"]["counts"].__setitem__("a", -1),
+        lambda content: content["prediction"].pop("invalid"),
+        lambda content: content["numeric"]["x"]["means"].pop(),
+        lambda content: content["numeric"]["x"].__setitem__("mean", math.inf),
+        lambda content: content["numeric"]["x"].__setitem__("invalid", {"nan": -1}),
+        lambda content: content.pop("rows"),
+    ],
+)
+def test_parts_that_do_not_fit_are_refused(edit: Callable[[dict[str, Any]], None]) -> None:
+    """Even with a hash that fits."""
+    content: dict[str, Any] = json.loads(full().to_json())
+    edit(content)
+    del content["sha256"]
+    content["sha256"] = sha256(json.dumps(content, sort_keys=True).encode()).hexdigest()
+    with pytest.raises(DamagedData, match=r"^here\.json: not a reference profile "):
+        Reference.from_json(json.dumps(content), "here.json")
+
+
+@given(st.lists(st.floats(-1e6, 1e6), min_size=1, max_size=200), st.lists(st.integers(0, 200), max_size=4))
+def test_parts_give_the_profile_of_the_whole(values: list[float], cuts: list[int]) -> None:
+    """Counts are equal in any split; moments are those of NumPy; a bin's mean is within it."""
+    whole_profile = profile_numeric(values)
+    sums = NumericSums(np.array(whole_profile.edges))
+    ends = sorted({0, len(values), *(min(cut, len(values)) for cut in cuts)})
+    for i, j in zip(ends, ends[1:], strict=False):
+        sums.add(np.array(values[i:j]))
+    found = sums.profile(whole_profile.exported)
+    assert found.counts == whole_profile.counts
+    assert found.size == len(values)
+    assert sum(found.shown_counts) == len(values)
+    assert (found.low, found.high) == (min(values), max(values))
+    scale = 1 + max(map(abs, values))
+    assert found.mean == pytest.approx(np.mean(values), rel=1e-9, abs=1e-9 * scale)
+    assert found.deviation == pytest.approx(np.std(values), rel=1e-6, abs=1e-7 * scale)
+    bounds = [-math.inf, *found.edges, math.inf]
+    slack = 1e-9 * scale
+    for low, mean, high in zip(bounds, found.means, bounds[1:], strict=False):
+        assert low - slack <= mean <= high + slack
+    assert all(b >= a - slack for a, b in zip(found.means, found.means[1:], strict=False))
+
+
+def test_infinities_are_in_the_outer_bins() -> None:
+    """Counted, in no sum and in no moment; sums too large to be written leave the moments unknown."""
+    sums = NumericSums(np.array([1.0, 2.0]))
+    sums.add(np.array([0.0, 1.5, math.inf, -math.inf]))
+    found = sums.profile((1.0,))
+    assert found.counts == (2, 1, 1)
+    assert (found.mean, found.low, found.high) == (0.75, 0.0, 1.5)
+    huge = profile_numeric([1e308] * 9 + [-1e308])
+    assert huge.deviation is None
+    assert huge.means == ()
+    assert Reference.from_json(Reference({"x": huge}).to_json()).numeric["x"] == huge
+    assert profile_numeric([0.1] * 7).deviation == 0
