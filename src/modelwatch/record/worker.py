@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import atexit
+import logging
 import os
 import sqlite3
 import sys
@@ -12,7 +13,7 @@ import weakref
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelwatch import names
 from modelwatch.clock import SteadyClock
@@ -25,6 +26,11 @@ from modelwatch.store.live import FileId, Key, NotMadeYet, is_damaged, is_locked
 from modelwatch.store.reader import HostState, LiveReader, Totals
 from modelwatch.store.writer import LiveWriter
 from modelwatch.tally import Tally
+
+if TYPE_CHECKING:
+    from modelwatch.record.review import Review
+
+logger = logging.getLogger("modelwatch")
 
 FOLD_EVERY_S = 0.25
 COMMIT_EVERY_S = 1.0
@@ -49,11 +55,14 @@ class Worker:
         self.clock = clock or SteadyClock()
         self.faults = Faults()
         self.recorders: dict[Key, Recorder] = {}
+        self.reviews: dict[Key, Review] = {}  # of the models whose predictions are kept for review
         self.users = 0  # monitors that are not closed
         self._forked = False
         self.kept: bool | None = None  # whether the last commit reached the file; None before the first
         self.why_not = ""
         self._committed: dict[Key, int] = {}
+        self._stored: dict[Key, int] = {}  # events in the file
+        self._said = 0  # events that were said to be missing in it
         self._told_drops: dict[Key, int] = {}  # events given up, as committed
         self._rates: dict[Key, deque[tuple[float, int]]] = {}
         self._schemas: dict[Key, str] = {}
@@ -183,6 +192,7 @@ class Worker:
         self.kept, self.why_not = True, ""
         self._kept_at = self.clock.monotonic()
         self._committed |= {key: marks[key] for key in tallies}
+        self._stored |= {key: tally.tables[names.EVENTS.name].total() for key, tally in tallies.items()}
         return len(tallies) == len(changed)
 
     def _write(self, tallies: Mapping[Key, Tally]) -> None:
@@ -286,7 +296,21 @@ class Worker:
             return False
         self.ask_to_stop(timeout)
         thread.join(timeout)
-        return not thread.is_alive() and bool(self.kept)
+        if not thread.is_alive() and self.kept:
+            return True
+        left = self.unstored()
+        if left != self._said:
+            self._said = left
+            logger.error("modelwatch: closed with %d events that are not in live.db", left, extra={"path": str(self.path)})
+        return False
+
+    def unstored(self) -> int:
+        """Return how many events of this process are not in the file."""
+        recorders = list(self.recorders.items())
+        return sum(
+            r.backlog() + r.kernel.tally.tables[names.EVENTS.name].total() - self._stored.get(key, 0)
+            for key, r in recorders
+        )
 
     def is_running(self) -> bool:
         """Tell whether the folding thread runs."""
@@ -345,6 +369,8 @@ class Worker:
         self._forked = True
         self.kept = None
         self._committed.clear()
+        self._stored.clear()
+        self._said = 0
         self._told_drops.clear()
         self._rates.clear()
         self._renew()
