@@ -28,7 +28,18 @@ class NewerFormat(ModelwatchError):
 
 
 class StoreUnavailable(ModelwatchError):
-    """The store of samples and labels cannot be used at the moment. What was asked for was not acknowledged."""
+    """The store of samples and labels cannot be used at the moment. What was asked for was not acknowledged.
+
+    busy : somebody else is writing; trying again soon will do.
+    refused : it is there, and will never take these values.
+    """
+
+    busy = False
+    refused = False
+
+
+class UnknownLabel(ModelwatchError):
+    """A label that the model could never have answered: no class of a classifier, or no number."""
 
 
 class MissingExtra(ModelwatchError):

@@ -33,10 +33,6 @@ _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 _inherited: list[object] = []  # connections of a parent: never closed in a child
 
 
-class Refused(StoreUnavailable):
-    """The store is there and does not take these values."""
-
-
 @dataclass(frozen=True)
 class _Opened:
     """An engine, and which file it has open."""
@@ -155,7 +151,7 @@ class Database:
                 return _Opened(engine, file_id(self.path), file_id(log_of(self.path)))
             except (DBAPIError, OSError) as error:
                 # several workers that make one file at once: not every lock of SQLite waits
-                if not (isinstance(error, DBAPIError) and "locked" in str(error.orig) and time.monotonic() < deadline):
+                if not (isinstance(error, DBAPIError) and _is_locked(error) and time.monotonic() < deadline):
                     engine.dispose()
                     raise self._unavailable(error) from None
                 time.sleep(random.uniform(0.01, 0.1))
@@ -176,10 +172,11 @@ class Database:
         secret = self.url.password
         if secret:
             words = words.replace(str(secret), "***")
-        kind = Refused if isinstance(error, (DataError, IntegrityError)) else StoreUnavailable
-        return kind(
-            fault("store", f"answer of {self.where!r}", words, "a store that can be written", "It is tried again.")
-        )
+        words = fault("store", f"answer of {self.where!r}", words, "a store that can be written", "It is tried again.")
+        unavailable = StoreUnavailable(words)
+        unavailable.busy = isinstance(error, DBAPIError) and (_is_locked(error) or _met_another(error))
+        unavailable.refused = isinstance(error, (DataError, IntegrityError))
+        return unavailable
 
     def close(self) -> None:
         """Close what is open; the next use opens it again."""
@@ -251,6 +248,11 @@ def _prepare_postgres(db: Any, _: object) -> None:
             "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
         )
     db.commit()
+
+
+def _is_locked(error: DBAPIError) -> bool:
+    """Tell a store that somebody else is writing at the moment."""
+    return "locked" in str(error.orig) or getattr(error.orig, "sqlstate", None) == "55P03"
 
 
 def _met_another(error: DBAPIError) -> bool:

@@ -21,6 +21,7 @@ STEPS = (
     CREATE INDEX samples_waiting ON samples (model, predicted_at) WHERE label IS NULL AND model IS NOT NULL;
     CREATE INDEX samples_labelled ON samples (model, labelled_at) WHERE label IS NOT NULL;
     CREATE INDEX samples_early ON samples (kept_until) WHERE kept_until IS NOT NULL;
+    CREATE INDEX samples_claimed ON samples (claimed_by) WHERE claimed_until IS NOT NULL;
     CREATE TABLE labels (request_id TEXT NOT NULL, reviewer TEXT NOT NULL, label TEXT NOT NULL,
         at DOUBLE PRECISION NOT NULL, withdrawn_at DOUBLE PRECISION, note TEXT,
         PRIMARY KEY (request_id, reviewer, label));

@@ -259,6 +259,32 @@ class Store:
 
         return self.database.read(lambda connection: counts(connection, model, self.clock()))
 
+    def purge_some(self, max_bytes: int | None = None) -> int:
+        """Remove up to 500 requests that are too old, or too many; return how many. See `retention.purge_some`.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   nothing was removed.
+        """
+        from modelwatch.groundtruth.retention import purge_some
+
+        return purge_some(self.database, self.clock(), self.retention_s, max_bytes)
+
+    def purge(self, now: float | None = None, retention_s: float | None = None, max_bytes: int | None = None) -> int:
+        """Remove all requests that are too old, or too many, in small transactions; return how many.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   not all was removed.
+        """
+        from modelwatch.groundtruth.retention import purge_some
+
+        kept_s = self.retention_s if retention_s is None else retention_s
+        total = 0
+        while removed := purge_some(self.database, self.clock() if now is None else now, kept_s, max_bytes):
+            total += removed
+        return total
+
     def secret(self, name: str = "request_ids", length: int = 32) -> bytes:
         """Return random bytes that are made once and are the same for all who share the store.
 

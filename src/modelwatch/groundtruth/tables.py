@@ -59,6 +59,13 @@ Index(
     postgresql_where=samples.c.kept_until.is_not(None),
 )
 
+Index(
+    "samples_claimed",
+    samples.c.claimed_by,
+    sqlite_where=samples.c.claimed_until.is_not(None),
+    postgresql_where=samples.c.claimed_until.is_not(None),
+)
+
 #: What a reviewer says of a request, and when last. The latest that is not taken back is the label of the sample.
 labels = Table(
     "labels",

@@ -46,7 +46,7 @@ class Counts:
     """How many samples and labels there are.
 
     waiting, labelled : samples without and with a label.   claimed : of the waiting, those that a reviewer holds.
-    early : labelled requests whose sample has not come.    revised : samples whose label has changed.
+    early : labelled requests whose sample has not come.
     said, withdrawn : labels that reviewers gave, and those of them that they took back.   audited : audit rows.
     oldest_waiting_at : when the oldest waiting sample was predicted, Unix seconds; None: none waits.
     """
@@ -55,7 +55,6 @@ class Counts:
     labelled: int
     claimed: int
     early: int
-    revised: int
     said: int
     withdrawn: int
     audited: int
@@ -66,6 +65,17 @@ _COLUMNS = (
     "request_id", "version", "endpoint", "prediction", "label", "confidence", "segment", "inclusion", "predicted_at",
     "labelled_at",
 )  # fmt: skip
+
+
+def models(connection: Connection) -> list[str]:
+    """Return the models that have samples; takes as long as there are models, not samples."""
+    found: list[str] = []
+    query = select(func.min(samples.c.model))
+    name = connection.execute(query).scalar()
+    while name is not None:
+        found.append(name)
+        name = connection.execute(query.where(samples.c.model > name)).scalar()
+    return found
 
 
 def rows(
@@ -147,7 +157,6 @@ def counts(connection: Connection, model: str | None, now: float) -> Counts:
         early=connection.execute(
             select(func.count()).select_from(samples).where(samples.c.kept_until.is_not(None), ~waits)
         ).scalar_one(),
-        revised=number(known, samples.c.revisions > 0),
         said=connection.execute(of_labels).scalar_one(),
         withdrawn=connection.execute(of_labels.where(labels.c.withdrawn_at.is_not(None))).scalar_one(),
         audited=connection.execute(of_audit).scalar_one(),

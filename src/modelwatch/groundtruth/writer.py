@@ -1,0 +1,406 @@
+"""The one thread of a process that writes to the store: samples without waiting, labels with a commit for many."""
+
+from __future__ import annotations
+
+import atexit
+import logging
+import os
+import threading
+import time
+import weakref
+from collections import Counter, deque
+from collections.abc import Callable, Sequence
+from itertools import islice
+
+from modelwatch.errors import ModelwatchError, StoreUnavailable
+from modelwatch.groundtruth.store import RETENTION_S, Labelled, Sample, Store, TrueLabel
+
+logger = logging.getLogger("modelwatch")
+
+MOST_SAMPLES = 10_000
+MOST_LABELS = 20_000  # that wait to be written
+BATCH = 1000  # samples, or labels, in one transaction
+SAMPLES_EVERY_S = 0.25
+LABEL_WAIT_S = 5.0
+BUSY_S = 1.0  # how long the thread waits for the transactions of others
+AGAIN_S = 0.05  # after a store that was busy
+REST_S = 1.0  # after a store that was not there
+PURGE_EVERY_S = 60.0
+FORK_WAIT_S = 0.1
+EXIT_WAIT_S = 3.0
+QUIET_S = 60.0  # between two log lines
+
+_writers: dict[str, Writer] = {}
+_every_writer: weakref.WeakSet[Writer] = weakref.WeakSet()
+_guard = threading.RLock()
+
+
+class _Asked:
+    """Labels that a caller waits for."""
+
+    __slots__ = ("answers", "done", "error", "gone", "labels", "lock", "taken")
+
+    def __init__(self, labels: Sequence[TrueLabel]) -> None:
+        self.labels = labels
+        self.lock, self.done = threading.Lock(), threading.Event()
+        self.taken = self.gone = False
+        self.answers: list[Labelled] = []
+        self.error: BaseException | None = None
+
+    def take(self) -> bool:
+        """Begin to write it, unless its caller has gone away."""
+        with self.lock:
+            self.taken = not self.gone
+            return self.taken
+
+    def leave(self) -> bool:
+        """Let the caller go away; return whether it is now sure that nothing is written."""
+        with self.lock:
+            self.gone = not self.taken
+            return self.gone
+
+    def answer(self, answers: list[Labelled], error: BaseException | None = None) -> None:
+        self.answers, self.error = answers, error
+        self.done.set()
+
+
+class Writer:
+    """Writes to a store for all threads of this process.
+
+    Parameters
+    ----------
+    store : opened when it is first needed, by the thread.
+    max_bytes : the store is kept below this; None: only samples that are too old are removed.
+    most_samples : that wait at most; newer ones are dropped and counted.
+    """
+
+    def __init__(self, store: Store, max_bytes: int | None = None, most_samples: int = MOST_SAMPLES) -> None:
+        self.store, self.max_bytes, self.most_samples = store, max_bytes, most_samples
+        self.on_matched: list[Callable[[Labelled], object]] = []  # called, in the thread, for an early label to count
+        self.on_fault: list[Callable[[str, BaseException], object]] = []
+        self.stored = 0  # samples
+        self.kept: bool | None = None  # whether the last transaction was committed; None before the first
+        self.why_not = ""
+        self._dropped: Counter[str] = Counter()
+        self._renew()
+        _every_writer.add(self)
+
+    def _renew(self) -> None:
+        self._samples: deque[Sample] = deque()
+        self._asked: deque[_Asked] = deque()
+        self._drops: deque[str] = deque()  # not counted yet: append is atomic, whoever interrupts whom
+        self._counting = threading.Lock()
+        self._wake, self._stopping = threading.Event(), threading.Event()
+        self._ticket = threading.Condition()
+        self._flushes = self._flushed = 0
+        self._thread: threading.Thread | None = None
+        self.io = threading.Lock()  # held while the store is at work, so that a fork does not happen then
+        self._rest_until = self._said_at = float("-inf")
+        self._purge_at = time.monotonic() + PURGE_EVERY_S
+
+    @classmethod
+    def of(cls, url: str, retention_s: float = RETENTION_S, max_bytes: int | None = None) -> Writer:
+        """Return this process's writer for a store, made when there is none.
+
+        Raises
+        ------
+        ConfigError, MissingExtra   the URL cannot be used.
+        """
+        with _guard:
+            if url not in _writers:
+                _writers[url] = cls(Store(url, retention_s, busy_s=BUSY_S), max_bytes)
+            return _writers[url]
+
+    # -- for callers ---------------------------------------------------------------------------------------------------
+
+    def put(self, sample: Sample) -> bool:
+        """Leave a sample to be written; return False when it is dropped. Waits for nothing."""
+        if len(self._samples) >= self.most_samples or not self._start():
+            self._drops.append("full" if self.kept is not False else "store")
+            return False
+        self._samples.append(sample)
+        return True
+
+    def dropped(self) -> dict[str, int]:
+        """Return how many samples were dropped, by reason: full, store, refused, closed."""
+        with self._counting:
+            while self._drops:
+                self._dropped[self._drops.popleft()] += 1
+            return dict(self._dropped)
+
+    def waiting(self) -> int:
+        """Return how many samples wait to be written."""
+        return len(self._samples)
+
+    def label(self, label: TrueLabel, timeout_s: float = LABEL_WAIT_S) -> Labelled:
+        """Take a label; it is durable when this returns.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   it may not be durable; sending it again does no harm.
+        """
+        return self.label_many([label], timeout_s)[0]
+
+    def label_many(self, labels: Sequence[TrueLabel], timeout_s: float = LABEL_WAIT_S) -> list[Labelled]:
+        """Take labels, all or none; they are durable when this returns. Other callers share the commit.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   they may not be durable; sending them again does no harm.
+        """
+        if not labels:
+            return []
+        if sum(len(other.labels) for other in list(self._asked)) >= MOST_LABELS or not self._start():
+            raise StoreUnavailable(f"store: more labels wait than {self.store.database.where!r} takes. Send it again.")
+        asked = _Asked(labels)
+        self._asked.append(asked)
+        self._wake.set()
+        if not asked.done.wait(timeout_s):
+            sure = "not taken" if asked.leave() else "perhaps taken"
+            raise StoreUnavailable(
+                f"store: no answer of {self.store.database.where!r} within {timeout_s:g} s; the label is {sure}."
+                " Send it again."
+            )
+        if asked.error is not None:
+            raise asked.error
+        return asked.answers
+
+    def flush(self, timeout_s: float = 5.0) -> bool:
+        """Wait until what was put so far is in the store; return False when it is not within `timeout_s` seconds."""
+        if not self._start():
+            return False
+        with self._ticket:
+            self._flushes += 1
+            mine = self._flushes
+            self._wake.set()
+            return self._ticket.wait_for(lambda: self._flushed >= mine, timeout_s)
+
+    def close(self, timeout_s: float = EXIT_WAIT_S) -> bool:
+        """Write what waits, and end the thread. Return whether all was written within `timeout_s` seconds."""
+        thread = self._thread
+        if thread is None or not thread.is_alive():
+            return not self._samples
+        done = self.flush(timeout_s)
+        self._stopping.set()
+        self._wake.set()
+        thread.join(timeout_s)
+        while self._samples:
+            try:
+                self._samples.pop()
+            except IndexError:
+                break
+            self._drops.append("closed")
+        return done and not thread.is_alive()
+
+    # -- the thread ----------------------------------------------------------------------------------------------------
+
+    def _start(self) -> bool:
+        """Start the thread, unless it runs. Return False when the interpreter is ending."""
+        if self._thread is not None and self._thread.is_alive():
+            return True
+        with _guard:
+            if self._thread is not None and self._thread.is_alive():
+                return True
+            self._stopping.clear()
+            thread = threading.Thread(target=self._run, name="modelwatch-store", daemon=True)
+            try:
+                thread.start()
+            except RuntimeError:
+                return False
+            self._thread = thread
+            return True
+
+    def _run(self) -> None:
+        wait = 0.0
+        while not self._stopping.is_set():
+            self._wake.wait(wait)
+            self._wake.clear()
+            wait = SAMPLES_EVERY_S
+            try:
+                flushes = self._flushes
+                busy = self._write_labels()
+                done = self._write_samples(flushing=flushes > self._flushed)
+                if done and not busy:
+                    self._answer_flush(flushes)
+                if busy or not self._purge():
+                    wait = AGAIN_S
+                if self._asked and not busy:
+                    wait = 0.0
+            except BaseException as error:  # noqa: BLE001 - the thread must go on
+                self._fault("store", error)
+                wait = REST_S
+        for asked in list(self._asked):  # they came too late
+            if asked.take():
+                asked.answer([], StoreUnavailable("store: it is closed. Send the label again."))
+        with self.io:
+            self.store.close()
+
+    def _answer_flush(self, flushes: int) -> None:
+        with self._ticket:
+            if flushes > self._flushed:
+                self._flushed = flushes
+                self._ticket.notify_all()
+
+    def _write_labels(self) -> bool:
+        """Write the labels of those who wait, in one transaction. Return whether they must be tried again."""
+        batch: list[_Asked] = []
+        number = 0
+        while self._asked and number < BATCH:
+            asked = self._asked.popleft()
+            if asked.take():
+                batch.append(asked)
+                number += len(asked.labels)
+        if not batch:
+            return False
+        try:
+            self._take(batch)
+        except StoreUnavailable as error:
+            if not error.busy:
+                self._failed(error)
+                for asked in batch:
+                    asked.answer([], error)
+                return False
+            for asked in reversed(batch):  # until their callers go away
+                with asked.lock:
+                    asked.taken = False
+                self._asked.appendleft(asked)
+            return True
+        except BaseException as error:  # whatever it is: nobody waits in vain
+            for asked in batch:
+                asked.answer([], error)
+            if not isinstance(error, ModelwatchError):
+                raise
+            self._failed(error)
+        return False
+
+    def _take(self, batch: Sequence[_Asked]) -> None:
+        with self.io:
+            answers = self.store.label_many([label for asked in batch for label in asked.labels])
+        self._succeeded()
+        one = iter(answers)
+        for asked in batch:
+            asked.answer(list(islice(one, len(asked.labels))))
+
+    def _write_samples(self, *, flushing: bool) -> bool:
+        """Write the samples that wait, some at a time. Return whether none is left of those that waited."""
+        left = len(self._samples)
+        if left and time.monotonic() < self._rest_until and not flushing:
+            return False
+        while left > 0:
+            batch = [self._samples.popleft() for _ in range(min(BATCH, left))]
+            left -= len(batch)
+            try:
+                self._add(batch)
+            except ModelwatchError as error:
+                self._samples.extendleft(reversed(batch))
+                self._rest_until = time.monotonic() + REST_S
+                self._failed(error)
+                return False
+            except BaseException:
+                self._drops.extend(["refused"] * len(batch))
+                raise
+            if self._asked:  # labels have somebody who waits
+                return left == 0
+        return True
+
+    def _add(self, batch: Sequence[Sample]) -> None:
+        try:
+            with self.io:
+                added = self.store.add_samples(batch)
+        except StoreUnavailable as error:
+            if not error.refused:
+                raise
+            if len(batch) == 1:
+                self._drops.append("refused")
+                return
+            for sample in batch:  # one that is never taken must not hold up the others
+                self._add([sample])
+            return
+        self._succeeded()
+        self.stored += len(batch)
+        for labelled in added.matched:
+            for tell in list(self.on_matched):
+                try:
+                    tell(labelled)
+                except Exception as error:  # noqa: BLE001 - a listener's own
+                    self._fault("matched", error)
+
+    def _purge(self) -> bool:
+        """Remove some of what is too old, or too much, once a minute. Return whether no more is to be removed now."""
+        if time.monotonic() < self._purge_at or self.kept is None:
+            return True
+        try:
+            with self.io:
+                removed = self.store.purge_some(self.max_bytes)
+        except ModelwatchError as error:
+            self._purge_at = time.monotonic() + PURGE_EVERY_S
+            self._failed(error)
+            return True
+        if not removed:
+            self._purge_at = time.monotonic() + PURGE_EVERY_S
+        return not removed
+
+    def _succeeded(self) -> None:
+        self.kept, self.why_not = True, ""
+
+    def _failed(self, error: BaseException) -> None:
+        self.kept, self.why_not = False, str(error)
+        self._fault("store", error)
+
+    def _fault(self, where: str, error: BaseException) -> None:
+        for tell in list(self.on_fault):
+            try:
+                tell(where, error)
+            except Exception:  # noqa: BLE001 - a listener's own, told of nothing else
+                logger.debug("modelwatch: a listener of faults failed")
+        if time.monotonic() - self._said_at >= QUIET_S:
+            self._said_at = time.monotonic()
+            words = {
+                "where": where,
+                "fault": str(error) if isinstance(error, ModelwatchError) else type(error).__name__,
+            }
+            logger.warning("modelwatch: the store of ground truth failed; the service goes on", extra=words)
+
+    # -- fork ----------------------------------------------------------------------------------------------------------
+
+    def after_fork(self) -> None:
+        """Begin anew in the child: what waited is the parent's to write, and its thread is not here."""
+        self.stored, self.kept, self._dropped = 0, None, Counter()
+        self._renew()
+
+
+@atexit.register
+def _close_all() -> None:
+    deadline = time.monotonic() + EXIT_WAIT_S
+    for writer in list(_every_writer):
+        writer.close(max(0.1, deadline - time.monotonic()))
+
+
+_held: dict[int, list[threading.Lock]] = {}  # by the thread that forks
+
+
+def _before_fork() -> None:
+    """Wait, shortly, until no thread of ours is inside the store: its locks could never be released in the child."""
+    held = _held[threading.get_ident()] = []
+    deadline = time.monotonic() + FORK_WAIT_S
+    for writer in list(_every_writer):
+        lock = writer.io
+        if lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
+            held.append(lock)
+
+
+def _after_fork_in_parent() -> None:
+    for lock in _held.pop(threading.get_ident(), ()):
+        lock.release()
+
+
+def _after_fork_in_child() -> None:
+    global _guard  # noqa: PLW0603 - the lock may be held by a thread that is gone
+    _held.clear()
+    _guard = threading.RLock()
+    for writer in list(_every_writer):
+        writer.after_fork()
+
+
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
