@@ -94,6 +94,31 @@ def check(config: Annotated[Path, typer.Argument(help="The configuration.")] = P
     typer.echo(f"{config}: valid")
 
 
+@app.command()
+def profile(
+    data: Annotated[str, typer.Argument(help="Training data (CSV, parquet); with --show a profile (.json), too.")],
+    output: Annotated[Path | None, typer.Option("--output", "-o", help="The profile to write.")] = None,
+    show: Annotated[bool, typer.Option("--show", help="Print the profile readably.")] = False,
+    numeric: Annotated[list[str] | None, typer.Option(help="A column of numbers; may be repeated.")] = None,
+    categorical: Annotated[list[str] | None, typer.Option(help="A column of categories; may be repeated.")] = None,
+    ignore: Annotated[list[str] | None, typer.Option(help="A column that is no feature; may be repeated.")] = None,
+    prediction: Annotated[str | None, typer.Option(help="The column of predictions; else one of this name.")] = None,
+    confidence: Annotated[str | None, typer.Option(help="The column of confidences; else one of this name.")] = None,
+    label: Annotated[str | None, typer.Option(help="The column of true labels; else label or true_label.")] = None,
+) -> None:
+    """Write the reference profile of training data: what drift is measured against. No raw rows are kept."""
+    from modelwatch.batch.profile import profile_command
+
+    columns = {"numeric": numeric or (), "categorical": categorical or (), "ignore": ignore or ()}
+    roles = {"prediction": prediction, "confidence": confidence, "label": label}
+    for line in profile_command(Path(data), output, show=show, say=_progress, **columns, **roles):
+        typer.echo(line)
+
+
+def _progress(line: str) -> None:
+    sys.stderr.write(f"{line}\n")
+
+
 def _source(config: Path, live: Path | None) -> StatusSource:
     from modelwatch.sources.status import StatusSource
 

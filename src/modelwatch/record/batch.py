@@ -33,7 +33,7 @@ def columns_of(
     ModelwatchError   no such form, or columns of different lengths.
     """
     try:
-        named = _named_columns(frame)
+        named = named_columns(frame)
     except BaseException as error:  # whatever the object's own code raises
         if isinstance(error, ModelwatchError):
             raise
@@ -43,9 +43,9 @@ def columns_of(
     for name, column in named.items():
         if name in COLUMNS:
             text = name in TEXT_COLUMNS or (name == "prediction" and classes)
-            columns[name] = _labels(column) if text else _values(column)
+            columns[name] = _labels(column) if text else host_values(column)
         elif name in features:
-            found[name] = _values(column)
+            found[name] = host_values(column)
     lengths = {len(column) for column in (*columns.values(), *found.values())}
     if len(lengths) > 1:
         raise ModelwatchError(
@@ -56,7 +56,13 @@ def columns_of(
     return columns, found, n
 
 
-def _named_columns(frame: Any) -> Mapping[str, Any]:
+def named_columns(frame: Any, where: str = "record_batch") -> Mapping[str, Any]:
+    """Return the columns of a DataFrame, an Arrow table, or a dict of arrays.
+
+    Raises
+    ------
+    ModelwatchError   none of these.
+    """
     if isinstance(frame, Mapping):
         return frame
     if hasattr(frame, "column_names") and hasattr(frame, "column"):  # Arrow
@@ -64,12 +70,12 @@ def _named_columns(frame: Any) -> Mapping[str, Any]:
     if hasattr(frame, "columns") and hasattr(frame, "__getitem__"):  # pandas, polars
         return {name: frame[name] for name in frame.columns}
     raise ModelwatchError(
-        f"record_batch: type of the batch is {type(frame).__name__!r}; expected a DataFrame, "
+        f"{where}: type of the batch is {type(frame).__name__!r}; expected a DataFrame, "
         "an Arrow table or a dict of arrays. Convert it."
     )
 
 
-def _values(column: Any) -> Column:
+def host_values(column: Any) -> Column:
     """Return a column for the kernel to judge: an array where it is one of numbers, else a list."""
     if hasattr(column, "to_pylist"):  # Arrow: null and NaN are different things
         if column.null_count == 0 and str(column.type) in {"double", "float", "int64", "int32", "int16", "int8"}:
@@ -88,7 +94,7 @@ def _values(column: Any) -> Column:
 
 
 def _labels(column: Any) -> Column:
-    values = _values(column)
+    values = host_values(column)
     if isinstance(values, np.ndarray):
         values = values.tolist()
     return _without_nan(values)
