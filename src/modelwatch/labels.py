@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from decimal import Decimal
 from hashlib import blake2b
 from itertools import repeat
 from typing import Any
@@ -48,6 +49,24 @@ def label_text(value: object) -> tuple[str, str]:
     if len(text) > LONGEST:
         text = text[: LONGEST - 17] + "~" + blake2b(text.encode(), digest_size=8).hexdigest()
     return text, ""
+
+
+_NUMBERS = frozenset({bool, int, float, Decimal, np.bool_, np.float16, np.float32, np.float64, *_NUMPY_WHOLE})
+
+
+def plain_number(value: object) -> float | None:
+    """Return a finite number; None for anything else. Only well-known types are asked for theirs.
+
+    Examples
+    --------
+    >>> plain_number(3), plain_number("3"), plain_number(float("nan")), plain_number(10**400)
+    (3.0, None, None, None)
+    """
+    try:
+        number = float(value) if type(value) in _NUMBERS else math.nan  # type: ignore[arg-type]  # a number
+    except BaseException:  # noqa: BLE001  # 10**400; a signalling NaN; a class without a hash
+        return None
+    return number if math.isfinite(number) else None
 
 
 #: The name of a class. Not `kind.__name__`, which a metaclass may answer.

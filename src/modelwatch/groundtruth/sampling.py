@@ -12,6 +12,8 @@ from math import sqrt
 from types import MappingProxyType
 from typing import Any, Literal
 
+from modelwatch.labels import plain_number
+
 Strategy = Literal["uniform", "uncertainty", "stratified"]
 Stratum = Literal["confidence", "prediction", "segment"]
 
@@ -72,11 +74,8 @@ class Design:
             return self.by_value.get(value, self.otherwise) if type(value) is str else self.otherwise
         if not self.inclusion:
             return self.otherwise
-        try:
-            number = float(confidence)
-        except Exception:  # noqa: BLE001 - a value's own code
-            return self.otherwise
-        return self.inclusion[bisect_left(self.edges, number)] if number == number else self.otherwise
+        number = plain_number(confidence)
+        return self.otherwise if number is None else self.inclusion[bisect_left(self.edges, number)]
 
     def scaled(self, halvings: int) -> Design:
         """Return the design with every probability halved so often."""

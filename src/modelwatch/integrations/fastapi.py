@@ -5,7 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
-from modelwatch.integrations.asgi import App, Middleware, Receive, Scope, Send, metrics_app, respond_error, respond_json
+from starlette.datastructures import URLPath
+from starlette.routing import BaseRoute, Match, NoMatchFound, Route
+
+from modelwatch.integrations.asgi import App, Middleware, Receive, Scope, Send, metrics_app, respond_json
+from modelwatch.integrations.feedback import feedback_app
 from modelwatch.integrations.routes import Routes
 from modelwatch.record.monitor import Monitor
 
@@ -25,7 +29,46 @@ class _Endpoint:
         await self._app(scope, receive, send)
 
 
-def instrument(app: Starlette, monitor: Monitor, *, registry: Any = None, ignore: Collection[str] = ()) -> None:
+class _OwnRoutes(BaseRoute):
+    """The routes of ours as one: every request of the app is compared with what stands in front."""
+
+    path = ""  # as a mount has one, for those who list an app's routes
+
+    def __init__(self, routes: list[Route]) -> None:
+        self.routes = routes
+        self._by_path = {route.path: route for route in routes}
+
+    def _found(self, scope: Scope) -> Route | None:
+        path, root_path = scope["path"], scope.get("root_path")
+        return self._by_path.get(path.removeprefix(root_path) if root_path else path)
+
+    def matches(self, scope: Scope) -> tuple[Match, Scope]:
+        route = self._found(scope)
+        return _NO_MATCH if route is None else route.matches(scope)
+
+    async def handle(self, scope: Scope, receive: Receive, send: Send) -> None:
+        route = self._found(scope)
+        if route is not None:
+            await route.handle(scope, receive, send)
+
+    def url_path_for(self, name: str, /, **path_params: Any) -> URLPath:
+        for route in self.routes:
+            if route.name == name:
+                return route.url_path_for(name, **path_params)
+        raise NoMatchFound(name, path_params)
+
+
+_NO_MATCH: tuple[Match, Scope] = (Match.NONE, {})
+
+
+def instrument(
+    app: Starlette,
+    monitor: Monitor,
+    *,
+    registry: Any = None,
+    ignore: Collection[str] = (),
+    feedback_token: str | None = None,
+) -> None:
     """Watch a FastAPI or Starlette app.
 
     Adds the middleware and the routes `/metrics`, `/healthz` and `/feedback`, which are not counted themselves. A route
@@ -37,20 +80,23 @@ def instrument(app: Starlette, monitor: Monitor, *, registry: Any = None, ignore
     monitor : counts.
     registry : a prometheus_client registry to show on `/metrics`, too; by default the host's, if it uses one.
     ignore : further paths, and what lies below them, that are not counted.
+    feedback_token : required of those who send labels; by default that of `$MODELWATCH_FEEDBACK_TOKEN`, if it is set.
     """
-    from starlette.routing import Route
-
     own: list[tuple[str, App, list[str]]] = [
         (METRICS, metrics_app(monitor, registry), ["GET"]),
         (HEALTH, _health_app(monitor), ["GET"]),
-        (FEEDBACK, _feedback_app(), ["POST"]),
+        (FEEDBACK, feedback_app(monitor, feedback_token), ["POST"]),
     ]
     taken = set(Routes(app.routes).paths)
-    mine = {route.path for route in app.routes if isinstance(route, Route) and isinstance(route.endpoint, _Endpoint)}
-    for path, endpoint, methods in own:
-        if path not in taken:  # in front: a route or mount for every path must not hide it
-            app.router.routes.insert(0, Route(path, _Endpoint(endpoint), methods=methods, include_in_schema=False))
-            mine.add(path)
+    mine = [path for route in app.routes if isinstance(route, _OwnRoutes) for path in Routes([route]).paths]
+    added = [
+        Route(path, _Endpoint(endpoint), methods=methods, include_in_schema=False)
+        for path, endpoint, methods in own
+        if path not in taken
+    ]
+    if added:  # in front: a route or mount for every path must not hide them
+        app.router.routes.insert(0, _OwnRoutes(added))
+        mine += [route.path for route in added]
     app.add_middleware(Middleware, monitor=monitor, ignore=(*mine, *ignore))
 
 
@@ -60,17 +106,6 @@ def _health_app(monitor: Monitor) -> App:
     async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
         await respond_json(
             send, 200, {"status": "ok", "model_name": monitor.key.model, "model_version": monitor.key.version}
-        )
-
-    return app
-
-
-def _feedback_app() -> App:
-    """Labels need a store; without one they are refused, since what is acknowledged must be durable."""
-
-    async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
-        await respond_error(
-            send, 503, "no_store", "There is no store for labels; send the label again once the service has one."
         )
 
     return app

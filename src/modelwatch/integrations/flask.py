@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import TYPE_CHECKING, Any
 
+from modelwatch.integrations.feedback import feedback_view
 from modelwatch.integrations.wsgi import Environ, Middleware
 from modelwatch.labels import name_of
 from modelwatch.record.monitor import Monitor
@@ -17,7 +18,14 @@ METRICS, HEALTH, FEEDBACK = "/metrics", "/healthz", "/feedback"
 ROUTE = "modelwatch.route"
 
 
-def instrument(app: Flask, monitor: Monitor, *, registry: Any = None, ignore: Collection[str] = ()) -> None:
+def instrument(
+    app: Flask,
+    monitor: Monitor,
+    *,
+    registry: Any = None,
+    ignore: Collection[str] = (),
+    feedback_token: str | None = None,
+) -> None:
     """Watch a Flask app.
 
     The endpoint is the rule of the route, with the names of its parameters. `/healthz` and `/feedback` are added unless
@@ -29,6 +37,7 @@ def instrument(app: Flask, monitor: Monitor, *, registry: Any = None, ignore: Co
     monitor : counts.
     registry : a prometheus_client registry to show on `/metrics`, too; by default the host's, if it uses one.
     ignore : further paths that are not counted.
+    feedback_token : required of those who send labels; by default that of `$MODELWATCH_FEEDBACK_TOKEN`, if it is set.
     """
     from flask import got_request_exception, jsonify, request
 
@@ -48,14 +57,13 @@ def instrument(app: Flask, monitor: Monitor, *, registry: Any = None, ignore: Co
     def health() -> Any:
         return jsonify(status="ok", model_name=monitor.key.model, model_version=monitor.key.version)
 
-    def feedback() -> Any:
-        message = "There is no store for labels; send the label again once the service has one."
-        return jsonify(error={"code": "no_store", "message": message}), 503
-
     app.before_request(remember_route)
     got_request_exception.connect(remember_error, app, weak=False)
     own = [METRICS] if METRICS not in taken else []
-    for path, view, methods in ((HEALTH, health, ["GET"]), (FEEDBACK, feedback, ["POST"])):
+    for path, view, methods in (
+        (HEALTH, health, ["GET"]),
+        (FEEDBACK, feedback_view(monitor, feedback_token), ["POST"]),
+    ):
         if path not in taken:
             app.add_url_rule(path, f"modelwatch{path.replace('/', '_')}", view, methods=methods)
             own.append(path)

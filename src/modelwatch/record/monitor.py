@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import os
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from modelwatch.errors import ConfigError
+from modelwatch.errors import ConfigError, StoreUnavailable
 from modelwatch.kernel import Kernel
 from modelwatch.labels import name_of
 from modelwatch.record.batch import columns_of
@@ -21,6 +22,7 @@ from modelwatch.store.live import Key
 
 if TYPE_CHECKING:
     from modelwatch.config import Config, ModelConfig
+    from modelwatch.record.review import Review
     from modelwatch.sources.status import StatusSource
 
 Function = TypeVar("Function", bound=Callable[..., Any])
@@ -60,6 +62,7 @@ class Monitor:
         self.recorder = self._recorder(schema or ModelSchema())
         self._closed = False
         self._status: StatusSource | None = None
+        self.review: Review | None = None
         self._config: Config | None = None
         self.worker.users += 1
 
@@ -80,8 +83,12 @@ class Monitor:
 
         config = load_config(path, secrets=False)  # the service pages nobody
         chosen = config.model(model)
-        monitor = cls(chosen.name, chosen.version, schema_of(chosen), live=config.live)
+        monitor = cls(chosen.name, chosen.version, schema_of(chosen, reviewed=bool(config.store)), live=config.live)
         monitor._config = config
+        if config.store:
+            from modelwatch.record.review import open_review  # SQLAlchemy is loaded by those who have a store
+
+            monitor.review = open_review(monitor, config.store, chosen)
         return monitor
 
     def _recorder(self, schema: ModelSchema) -> Recorder:
@@ -134,8 +141,8 @@ class Monitor:
         features: Any = None,
         segment: Any = None,
         error: Any = None,
-        request_id: str | None = None,  # noqa: ARG002 - for sampling, which is to come
-        input: Any = None,  # noqa: A002, ARG002 - the contract
+        request_id: str | None = None,
+        input: Any = None,  # noqa: A002 - the contract
     ) -> None:
         """Count one finished request.
 
@@ -148,8 +155,11 @@ class Monitor:
         features : {feature name: value}; copied.
         segment : the segment that the request belongs to.
         error : None, an exception, the name of its class, or http_<status>.
-        request_id, input : for the review of sampled requests; not needed for counting.
+        request_id : of ours or of your own; without one the request is never kept for review.
+        input : what a reviewer is shown, text or JSON; kept only when the request is.
         """
+        if request_id is not None and self.review is not None and error is None:
+            self._consider(request_id, endpoint, prediction, confidence, segment, features, input)
         if type(features) is dict:  # the service may reuse its dict
             features = features.copy()
         elif features is not None:
@@ -203,12 +213,77 @@ class Monitor:
                 pass
             request.error = error
             request.claimed = True  # it has ended: a background task that begins in its context is no part of it
-            if isinstance(outer, Request) and outer.monitor is self and not outer.claimed:
+            if outer is not None and outer.monitor is self and not outer.claimed:
                 outer.take(request)
                 return
-            recorder.put(request.event(duration, error))
+            features = request.features  # set by hand, perhaps: the service may go on with its dict
+            if features is not None:
+                features = detached(features)
+            pending = recorder.pending
+            pending.append(
+                (request.endpoint, duration, error, request.segment, request.prediction, request.confidence, features)
+            )
+            if len(pending) > recorder.limit:
+                recorder.relieve()
+            if self.review is not None and error is None:
+                self._consider(
+                    request.own_id(), request.endpoint, request.prediction, request.confidence, request.segment,
+                    request.features, request.input,
+                )  # fmt: skip
         except Exception as fault:  # noqa: BLE001 - rule 1
             recorder.faults.add("request", fault)
+
+    def _consider(
+        self, request_id: str, endpoint: Any, prediction: Any, confidence: Any, segment: Any, features: Any, given: Any
+    ) -> None:
+        """Keep a prediction for review, perhaps."""
+        review = self.review
+        try:
+            if review is not None and prediction is not None:
+                review.consider(request_id, endpoint, prediction, confidence, segment, features, given)
+        except Exception as error:  # noqa: BLE001 - rule 1
+            self.recorder.faults.add("review", error)
+
+    # -- ground truth --------------------------------------------------------------------------------------------------
+
+    def label(
+        self,
+        request_id: str,
+        true_label: Any,
+        reviewer: str | None = None,
+        *,
+        at: float | None = None,
+        note: str | None = None,
+        trusted: bool = True,
+    ) -> str:
+        """Take what somebody says was the right answer to a request. Durable when this returns.
+
+        Parameters
+        ----------
+        request_id : as it was handed out, or the id that `record` was given.
+        true_label : a class, or the value of a regression.
+        reviewer : who says so.
+        at : Unix seconds when it was said; now by default.
+        note : of the reviewer.
+        trusted : False takes signed ids only: for labels that come from outside.
+
+        Returns
+        -------
+        matched: the first label of a prediction. duplicate: it has this label already. conflict: it had another one;
+        the latest counts in views. late: the prediction is older than the retention. not_sampled: it was not kept for
+        review. unknown_id: nobody was given this id.
+
+        Raises
+        ------
+        UnknownLabel       no class of the model, or no number.
+        StoreUnavailable   the label was not stored, or there is no store.
+        """
+        if self.review is None:
+            raise StoreUnavailable(
+                "store: there is none; expected one for labels. Write store: sqlite:///modelwatch.db in the"
+                " configuration."
+            )
+        return self.review.label(request_id, true_label, reviewer, at, note, trusted=trusted)
 
     # -- what comes out ------------------------------------------------------------------------------------------------
 
@@ -272,19 +347,29 @@ class Monitor:
         return self._status.read()
 
     def flush(self, timeout: float = 5.0) -> bool:
-        """Wait until everything recorded so far is in `live.db`; False when that takes longer than `timeout` s."""
-        return self.worker.flush(timeout)
+        """Wait until everything recorded so far is in `live.db`, and what is kept for review in the store.
+
+        Returns False when that takes longer than `timeout` seconds.
+        """
+        begin = time.monotonic()
+        stored = self.review is None or self.review.writer.flush(timeout)
+        return self.worker.flush(max(0.0, timeout - (time.monotonic() - begin))) and stored
 
     def close(self, timeout: float = 3.0) -> bool:
         """Count and store what is left, and stop the counting thread unless other monitors of this process need it."""
         if not self._closed:
             self._closed = True
             self.worker.users -= 1
+            if self.review is not None:
+                self.review.close()
         return self.worker.flush(timeout) if self.worker.users > 0 else self.worker.close(timeout)
 
 
-def schema_of(model: ModelConfig) -> ModelSchema:
-    """Return what the configuration of a model, and its reference profile, ask to be counted."""
+def schema_of(model: ModelConfig, *, reviewed: bool = False) -> ModelSchema:
+    """Return what the configuration of a model, and its reference profile, ask to be counted.
+
+    reviewed : there is a store of samples and labels.
+    """
     reference = Reference.load(model.reference) if model.reference else None
     latency = model.slos.latency
     categories = reference.categorical if reference else {}
@@ -300,6 +385,7 @@ def schema_of(model: ModelConfig) -> ModelSchema:
             if kind == "categorical"
         },
         cap=model.max_label_values,
+        reviewed=reviewed,
     )
 
 

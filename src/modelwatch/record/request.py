@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter
 from typing import TYPE_CHECKING, Any
@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from modelwatch.record.monitor import Monitor
 
 
+signing: list[Callable[[str], str]] = []  # how the reviews of this process hand out the id of a request
 _ids: list[str] = []  # a system call for each would be a good part of a request's cost
 IDS = 64
 
@@ -39,29 +40,44 @@ class Request:
 
     Attributes
     ----------
-    id : 128 random bits as text, unguessable; hand it to the client for feedback.
+    id : 128 random bits as text, unguessable, and signed where there is a store; hand it to the client for feedback.
     """
 
     __slots__ = (
-        "_id", "_outer", "_token", "claimed", "confidence", "endpoint", "error", "features", "input", "monitor",
-        "prediction", "segment", "start",
+        "_handed", "_id", "_outer", "_token", "claimed", "confidence", "endpoint", "error", "features", "input",
+        "monitor", "prediction", "segment", "start",
     )  # fmt: skip
+    prediction: Any
+    confidence: Any
+    features: Any
+    input: Any
+    error: str | None
+    _id: str | None
+    _handed: str | None
+    _outer: Request | Place | None
 
     def __init__(self, monitor: Monitor | None, endpoint: Any = None, segment: Any = None) -> None:
         self.monitor, self.endpoint, self.segment = monitor, endpoint, segment
-        self.prediction: Any = None
-        self.confidence: Any = None
-        self.features: Any = None
-        self.input: Any = None
-        self.error: str | None = None
+        self.prediction = self.confidence = self.features = self.input = self.error = None
+        self._id = self._handed = self._outer = None
         self.claimed = False  # an inner instrumentation of the same request has given its name
-        self._id: str | None = None
-        self._outer: Request | Place | None = None
         self.start = perf_counter()
 
     @property
     def id(self) -> str:
-        """The request id, made when it is first asked for."""
+        """The request id as it is handed out, made when it is first asked for.
+
+        It is signed where predictions are kept for review.
+        """
+        if self._handed is None:
+            review = None if self.monitor is None else self.monitor.review
+            sign = review.sign if review is not None else signing[-1] if signing and self.monitor is None else None
+            own = self.own_id()
+            self._handed = own if sign is None else sign(own)
+        return self._handed
+
+    def own_id(self) -> str:
+        """Return the id without a signature, for those who hand it to nobody."""
         if self._id is None:
             self._id = _new_id()
         return self._id
@@ -96,10 +112,10 @@ class Request:
         if other.endpoint is not None:
             self.endpoint = other.endpoint
         self.error = other.error
-        mine = self._id
+        mine = self._id, self._handed
         self.absorb(other)
-        if mine is not None:  # it may have been handed out already
-            self._id = mine
+        if mine[0] is not None:  # it may have been handed out already
+            self._id, self._handed = mine
 
     def absorb(self, other: Request) -> None:
         """Take over what was said to `current_request` during the same call."""
@@ -107,7 +123,7 @@ class Request:
             value = getattr(other, name)
             if value is not None:
                 setattr(self, name, value)
-        self._id = other._id
+        self._id, self._handed = other._id, other._handed
 
     def event(self, duration: float, error: str | None) -> tuple[Any, ...]:
         """Return what is recorded, in the order of `events.Prediction`."""

@@ -1,0 +1,293 @@
+"""The review of one model: which of its predictions are kept, and what becomes of the labels that people give them."""
+
+from __future__ import annotations
+
+import itertools
+import json
+import os
+import time
+from collections.abc import Callable, Mapping
+from hashlib import blake2b
+from typing import TYPE_CHECKING, Any
+
+from modelwatch.errors import ModelwatchError, UnknownLabel
+from modelwatch.events import LabelCount
+from modelwatch.groundtruth.ids import LENGTH, RAW, Signer
+from modelwatch.groundtruth.sampling import Design, chance, stratified, uncertainty, uniform
+from modelwatch.groundtruth.store import REQUEST_ID, Sample, TrueLabel
+from modelwatch.groundtruth.writer import Writer
+from modelwatch.kernel import Kernel
+from modelwatch.labels import is_missing, label_text, name_of, plain_number
+from modelwatch.record.recorder import Recorder
+from modelwatch.record.request import signing
+from modelwatch.store.live import Key
+
+if TYPE_CHECKING:
+    from modelwatch.config import GroundTruth, ModelConfig
+    from modelwatch.groundtruth.store import Labelled
+    from modelwatch.record.monitor import Monitor
+    from modelwatch.record.worker import Worker
+
+SECRET = "MODELWATCH_SECRET"  # noqa: S105 - the name of a variable
+FLUSH_S = 2.0
+MOST_INPUT = 16_384  # characters of what a reviewer is shown
+MOST_ITEMS, MOST_DEPTH = 5000, 20  # of it, where it is no text
+HUGE = 2**63  # whole numbers from here on are shown as floats
+
+
+class Review:
+    """Keeps a sample of one model's predictions for review, and takes their labels.
+
+    Parameters
+    ----------
+    key : the model and its version.
+    worker : whose recorder of the model counts what is kept and what the labels say.
+    writer : of the store that the service shares.
+    design : which predictions are kept.
+    clock : Unix seconds.
+    """
+
+    def __init__(
+        self,
+        key: Key,
+        worker: Worker,
+        writer: Writer,
+        design: Design,
+        clock: Callable[[], float] = time.time,
+    ) -> None:
+        self.key, self.writer, self.design, self.clock = key, writer, design, clock
+        self._worker = worker
+        self.recorder = recorder = worker.recorders[key]
+        self.classes = recorder.kernel.schema.classes  # None: a regression
+        self.signer: Signer | None = None
+        self._find_key()
+        writer.on_matched.append(self.matched)
+        writer.on_fault.append(lambda where, error: recorder.faults.add(where, error, ours=False))
+
+    def _find_key(self) -> None:
+        """Read the key that signs ids; while the store cannot be read, ids are handed out as they are."""
+        given = os.environ.get(SECRET)
+        try:
+            self.signer = Signer(blake2b(given.encode()).digest() if given else self.writer.store.secret())
+        except ModelwatchError as error:
+            self.recorder.faults.add("store", error, ours=False)
+
+    def sign(self, request_id: str) -> str:
+        """Return a new id as it is handed out."""
+        if self.signer is None:
+            return request_id
+        return self.signer.sign(request_id, self.clock())
+
+    def recorder_of(self, version: str) -> Recorder:
+        """Return the counts of a version, which may not be served any more."""
+        key = Key(self.key.model, version)
+        found = self._worker.recorders.get(key)
+        if found is None:
+            found = Recorder(Kernel(self.recorder.kernel.schema), self._worker.faults)
+            self._worker.add(key, found)
+        return found
+
+    # -- what is kept --------------------------------------------------------------------------------------------------
+
+    def consider(
+        self, request_id: str, endpoint: Any, prediction: Any, confidence: Any, segment: Any, features: Any, given: Any
+    ) -> None:
+        """Keep a prediction for review if its id says so. A hash and a comparison for most; never waits."""
+        raw = raw_id(request_id)
+        luck, design = chance(raw), self.design
+        if luck >= design.most:
+            return
+        inclusion = design.of(prediction, confidence, segment)
+        if luck >= inclusion:
+            return
+        sample = self._sample(raw, inclusion, endpoint, prediction, confidence, segment, features, given)
+        if sample is None:
+            return
+        if self.writer.put(sample):
+            self.recorder.labels.append(LabelCount(kept=1))
+        else:
+            self.recorder.labels.append(LabelCount(dropped="store" if self.writer.kept is False else "full"))
+
+    def _sample(
+        self,
+        raw: str,
+        inclusion: float,
+        endpoint: Any,
+        prediction: Any,
+        confidence: Any,
+        segment: Any,
+        features: Any,
+        given: Any,
+    ) -> Sample | None:
+        answer = plain_number(prediction) if self.classes is None else _text(prediction)
+        if answer is None:  # the value is counted as refused in the fold
+            return None
+        return Sample(
+            request_id=raw,
+            model_name=self.key.model,
+            model_version=self.key.version,
+            endpoint=_text(endpoint) or "",
+            predicted_at=self.clock(),
+            prediction=answer,
+            confidence=plain_number(confidence),
+            segment=_text(segment),
+            inclusion=inclusion,
+            input=shown(given),
+            features=_features(features),
+        )
+
+    def matched(self, labelled: Labelled) -> None:
+        """Count a label that had been waiting for its prediction."""
+        if labelled.model_name == self.key.model and labelled.first:
+            self._count(labelled, None)
+
+    def close(self) -> None:
+        """Write what waits, and sign no more ids of requests that belong to no monitor."""
+        self.writer.flush(FLUSH_S)
+        if self.sign in signing:
+            signing.remove(self.sign)
+
+    # -- what people say -----------------------------------------------------------------------------------------------
+
+    def label(
+        self,
+        request_id: str,
+        true_label: Any,
+        reviewer: str | None,
+        at: float | None,
+        note: str | None,
+        *,
+        trusted: bool,
+    ) -> str:
+        """Take a label; see `Monitor.label`."""
+        value = self._value(true_label)
+        raw, issued_at = self._known(request_id, trusted=trusted)
+        if raw is None:
+            self.recorder.labels.append(LabelCount(state="unknown_id"))
+            return "unknown_id"
+        sampled: bool | None = False
+        if issued_at is None:
+            self.writer.flush(FLUSH_S)  # an id without a signature may be of nobody: its sample must be there
+        elif (luck := chance(raw)) < self.design.most:
+            sampled = True if luck < self.design.levels[0] else None
+        labelled = self.writer.label(TrueLabel(raw, value, reviewer, at, issued_at, sampled, note))
+        unknown = issued_at is None and labelled.state == "not_sampled"
+        state = "unknown_id" if unknown else labelled.state
+        self._count(labelled, state)
+        return state
+
+    def _count(self, labelled: Labelled, state: str | None) -> None:
+        """Count a label, under the version of the model that it is about."""
+        right = labelled.right if labelled.first else None
+        recorder = self.recorder
+        version = labelled.model_version
+        if right is not None and version is not None and version != self.key.version:
+            recorder = self.recorder_of(version)
+            self.recorder.labels.append(LabelCount(state=state))
+            state = None
+        recorder.labels.append(LabelCount(state, labelled.segment, labelled.inclusion, right))
+
+    def _known(self, request_id: str, *, trusted: bool) -> tuple[str | None, float | None]:
+        """Return (the id itself, when it was handed out); None for an id that nobody was given."""
+        issued = self.signer.verify(request_id) if self.signer else None
+        if issued is not None:
+            return issued
+        if len(request_id) == LENGTH or not trusted:
+            return None, None
+        return raw_id(request_id), None
+
+    def _value(self, true_label: Any) -> str | float:
+        if self.classes is None:
+            number = plain_number(true_label)
+            if number is None:
+                raise UnknownLabel(
+                    f"label: true_label is {true_label!r}; expected a finite number. Send the true value."
+                )
+            return number
+        text = _text(true_label)
+        if text is None or (self.classes and text not in self.classes):
+            raise UnknownLabel(
+                f"label: true_label is {true_label!r}; expected one of {', '.join(self.classes)}. Send the true class."
+            )
+        return text
+
+
+def raw_id(request_id: str) -> str:
+    """Return the 32 hexadecimal digits by which a request is known: of our ids the first, of others a hash."""
+    if len(request_id) in (RAW, LENGTH) and REQUEST_ID.fullmatch(request_id[:RAW]):
+        return request_id[:RAW]
+    return blake2b(request_id.encode("utf-8", "replace"), digest_size=RAW // 2, person=b"request id").hexdigest()
+
+
+def shown(given: object) -> str | None:
+    """Return what a reviewer is shown, as text of at most 16 384 characters; None where there is nothing.
+
+    A text as it is, anything else as JSON. Values of types that JSON does not know are shown as <their type>.
+    """
+    if given is None or type(given) is str:
+        return given and given[:MOST_INPUT]
+    return json.dumps(_plain(given, [MOST_ITEMS], MOST_DEPTH), ensure_ascii=False)[:MOST_INPUT]
+
+
+def _plain(value: Any, left: list[int], depth: int) -> Any:
+    """Return a value without anything that could run code of its own, and not too much of it."""
+    kind = type(value)
+    left[0] -= 1
+    if value is None or kind is bool or kind is float:
+        return value
+    if kind is str:
+        return value[:MOST_INPUT]
+    if (kind is dict or kind is list or kind is tuple) and depth > 0:
+        if kind is dict:
+            found = {}
+            for name, item in itertools.islice(value.items(), max(0, left[0])):
+                if type(name) is str and left[0] > 0:
+                    found[name] = _plain(item, left, depth - 1)
+            return found
+        return [_plain(item, left, depth - 1) for item in itertools.islice(value, max(0, left[0])) if left[0] > 0]
+    if kind is int and abs(value) < HUGE:
+        return value
+    number = plain_number(value)
+    return f"<{name_of(kind)}>" if number is None else number
+
+
+def _text(value: Any) -> str | None:
+    if is_missing(value):
+        return None
+    text, refused = label_text(value)
+    return None if refused else text
+
+
+def _features(features: Any) -> Mapping[str, Any] | None:
+    """Return the features that a reviewer is shown: numbers and texts."""
+    if type(features) is not dict:
+        return None
+    found: dict[str, Any] = {}
+    for name, value in features.items():
+        if type(name) is str:
+            found[name] = value[:MOST_INPUT] if type(value) is str else plain_number(value)
+    return found
+
+
+def open_review(monitor: Monitor, url: str, model: ModelConfig) -> Review:
+    """Return the review of a model, one a process: its writer, its key, and which predictions are kept.
+
+    Raises
+    ------
+    ConfigError, MissingExtra   the URL of the store cannot be used.
+    """
+    found = monitor.worker.reviews.get(monitor.key)
+    if found is None:
+        truth = model.ground_truth
+        writer = Writer.of(url, truth.retention_s)
+        found = Review(monitor.key, monitor.worker, writer, design_of(truth))
+        monitor.worker.reviews[monitor.key] = found
+        signing.append(found.sign)
+    return found
+
+
+def design_of(truth: GroundTruth) -> Design:
+    """Return the sampling design that a configuration asks for."""
+    if truth.strategy == "uncertainty":
+        return uncertainty(truth.sampling_rate)
+    return stratified(truth.sampling_rate) if truth.strategy == "stratified" else uniform(truth.sampling_rate)
