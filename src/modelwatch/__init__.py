@@ -24,14 +24,18 @@ if TYPE_CHECKING:
     from modelwatch.standalone import monitor_ml_endpoint as monitor_ml_endpoint
     from modelwatch.standalone import track_confidence as track_confidence
     from modelwatch.standalone import track_prediction as track_prediction
+    from modelwatch.standalonequality import GroundTruthSampler as GroundTruthSampler
+    from modelwatch.standalonequality import SegmentPerformanceTracker as SegmentPerformanceTracker
 
 __version__ = "0.1.0"
 __all__ = [
     "Config",
     "ConfigError",
+    "GroundTruthSampler",
     "LatencyTracker",
     "ModelwatchError",
     "Monitor",
+    "SegmentPerformanceTracker",
     "ThroughputMonitor",
     "__version__",
     "current_request",
@@ -50,6 +54,7 @@ _WHERE = {
         ("LatencyTracker", "ThroughputMonitor", "monitor_ml_endpoint", "track_confidence", "track_prediction"),
         "standalone",
     ),
+    **dict.fromkeys(("GroundTruthSampler", "SegmentPerformanceTracker"), "standalonequality"),
 }
 
 logging.getLogger(__name__).addHandler(logging.NullHandler())
