@@ -137,8 +137,41 @@ def make_status(state: str = "healthy", *, models: list[Status] | None = None, *
         "live": {"path": "live.db", "kept": True, "reason": None},
         "notes": ["incident 'errors' is on since 14:23"] if state == "degraded" else [],
         "models": models if models is not None else [model(state=state)],
+        "monitor": monitor(state),
     }
     return status | changes
+
+
+def monitor(state: str = "healthy") -> Status:
+    """Return what modelwatch tells of itself: healthy, degraded (with every fault, and a GPU), or silent."""
+    bad, silent = state == "degraded", state == "silent"
+
+    def count(hour: int, day: int, rows: list[list[Any]] | None = None) -> Status:
+        return {"hour": hour, "day": day, "rows": rows or [], "more": 2 if rows else 0}
+
+    gpu = {"gpu": "0", "name": "NVIDIA H100", "utilization": 0.37, "memory_used_bytes": 3 << 30,
+           "memory_total_bytes": 80 << 30, "temperature_celsius": 41.0, "power_watts": 70.5}  # fmt: skip
+    return {
+        "since": NOW - 90_000,
+        "counts": {
+            "events": count(0 if silent else 179_280, 4_302_720),
+            "abandoned": count(12 if bad else 0, 12 if bad else 0),
+            "caller_folds": count(0, 3 if bad else 0),
+            "refused": count(204, 1_406, [[["feature", "nan"], 200, 1_203], [["duration", "range"], 4, 203]])
+            if bad
+            else count(0, 0),
+            "overflow": count(7, 9, [[["ml_requests_total", "endpoint"], 7, 9]]) if bad else count(0, 0),
+            "samples_dropped": count(0, 0),
+            "internal_errors": count(3, 3, [[["live"], 3, 3]]) if bad else count(0, 0),
+        },
+        "damaged_rows": 1 if bad else 0,
+        "file": {"bytes": 6_600_000, "free_bytes": 12_900_000_000, "set_aside": 2 if bad else 0},
+        "process": {}
+        if silent
+        else {"cpu_cores": 0.3161, "resident_bytes": 412_000_000.0, "open_files": 61.0, "threads": 24.0},
+        "used": {"cpu_s": 5123.5, "disk_read_bytes": 0, "disk_written_bytes": 3_340_000_000},
+        "gpus": [gpu] if bad else [],
+    }
 
 
 @pytest.fixture

@@ -27,7 +27,7 @@ if TYPE_CHECKING:
 
 CONFIG = "MODELWATCH_DEMO_CONFIG"
 INCIDENT, STARTED = "MODELWATCH_DEMO_INCIDENT", "MODELWATCH_DEMO_STARTED"
-PAGES = ("/", "/api", "/fragments", "/static", "/docs", "/redoc", "/openapi.json")
+PAGES = ("/", "/monitor", "/api", "/fragments", "/static", "/docs", "/redoc", "/openapi.json")
 MODEL = "sentiment_classifier"
 
 

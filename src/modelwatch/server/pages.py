@@ -1,4 +1,4 @@
-"""The health page as HTML: the whole document, and the same parts one by one for the live refresh."""
+"""The pages as HTML: the whole document, and the same parts one by one for the live refresh."""
 
 from __future__ import annotations
 
@@ -12,9 +12,12 @@ from markupsafe import Markup
 
 from modelwatch.server import charts, words
 from modelwatch.server.health import VERDICTS, View, verdict
+from modelwatch.server.itself import Line, itself
 from modelwatch.server.panels import confidence, errors_by_type, panels, shares_over_time
 from modelwatch.server.words import clean, finite
 
+HEALTH, MONITOR = "Health", "Monitor"
+PATHS = {HEALTH: "/", MONITOR: "/monitor"}
 _ICON_COLOURS = {"ok": "#00695a", "warn": "#c96a00", "unk": "#6b48b8"}
 _ICON_SHAPES = {
     "ok": '<circle cx="8" cy="8" r="7.5" fill="{0}"/><path d="M4.5 8.3l2.4 2.4 4.6-5" {1}/>',
@@ -34,6 +37,16 @@ class Choice(NamedTuple):
     href: str
     current: bool
     picture: Markup
+
+
+class Tab(NamedTuple):
+    """A page in the navigation, with the state of what it tells."""
+
+    name: str
+    href: str
+    state: str
+    word: str
+    current: bool
 
 
 class Fact(NamedTuple):
@@ -81,22 +94,67 @@ def health_page(status: Mapping[str, Any], *, base: str = "", model: str | None 
     ------
     KeyError   `model` is not among the models of the status.
     """
-    parts = {name: Markup(html) for name, html in health_fragments(status, base=base, model=model).items()}
-    query = f"?model={quote(model, errors='replace')}" if model is not None else ""
+    parts = health_fragments(status, base=base, model=model)
     chosen = _choose(status, model)
     state = View(status, chosen).state if chosen else "unk"
+    return _document(
+        "health", parts, base, f"{base}/fragments{_query(model)}", _title(chosen, state), state,
+        regression=chosen is not None and chosen.get("task") == "regression", empty=chosen is None,
+    )  # fmt: skip
+
+
+def monitor_page(status: Mapping[str, Any], *, base: str = "", model: str | None = None) -> str:
+    """Return the page on modelwatch itself as a full HTML document.
+
+    Parameters and errors are those of `health_page`; `model` is the one that the link back to its health leads to.
+    """
+    parts = monitor_fragments(status, base=base, model=model)
+    state = itself(status).verdict.state
+    refresh = f"{base}/fragments/monitor{_query(model)}"
+    return _document("itself", parts, base, refresh, _monitor_title(state), state)
+
+
+def monitor_fragments(status: Mapping[str, Any], *, base: str = "", model: str | None = None) -> dict[str, str]:
+    """Return the changing parts of the page on modelwatch itself, by the name that the page gives their boxes."""
+    chosen = _choose(status, model)
+    found = itself(status)
+    said = found.verdict
+    return {
+        **_frame(status, chosen, base, model, MONITOR),
+        "verdict": _render("verdict", verdict=said, title=_monitor_title(said.state), tab=tab_icon(said.state)),
+        "said": f"{said.word}: {Markup.escape(said.clause)}",
+        "counted": _lines("Is everything counted?", _OF_ALL, found.counted, days=True),
+        "kept": _lines("Is it kept?", "in the host's own live.db", found.kept),
+        "used": _lines("What does it use?", _UNJUDGED, found.used, low=True),
+    }
+
+
+def _lines(title: str, about: str, lines: Sequence[Line], *, days: bool = False, low: bool = False) -> str:
+    return _render("lines", title=title, about=about, lines=lines, days=days, low=low)
+
+
+_OF_ALL = "all models of this host; info is worth a look and no reason to wake up"
+_UNJUDGED = "the worker processes with your model in them, and the GPUs of this host; shown, not judged"
+
+
+def _query(model: str | None) -> str:
+    return f"?model={quote(model, safe='', errors='replace')}" if model is not None else ""
+
+
+def _document(
+    template: str, parts: Mapping[str, str], base: str, refresh: str, title: str, state: str, **more: Any
+) -> str:
     return (
         _templates()
-        .get_template("health.html")
+        .get_template(f"{template}.html")
         .render(
-            parts=parts,
+            parts={name: Markup(html) for name, html in parts.items()},
             base=base,
-            refresh=f"{base}/fragments{query}",
-            title=_title(chosen, state),
+            refresh=refresh,
+            title=title,
             tab=tab_icon(state),
             hatch=Markup(charts.HATCH),
-            regression=chosen is not None and chosen.get("task") == "regression",
-            empty=chosen is None,
+            **more,
         )
     )
 
@@ -107,16 +165,11 @@ def health_fragments(status: Mapping[str, Any], *, base: str = "", model: str | 
     Parameters and errors are those of `health_page`; a page and its fragments of the same status are the same text.
     """
     chosen = _choose(status, model)
-    bits = {
-        "fresh": _render("fresh", now=words.clock(status.get("now"), seconds=True), **_age(status)),
-        "strip": _render("strip", **_strip(status)),
-    }
+    bits = _frame(status, chosen, base, model, HEALTH)
     if chosen is None:
-        return bits | {"menu": "", "verdict": _render("no_models"), "said": "Cannot tell: no model has reported yet"}
+        return bits | {"verdict": _render("no_models"), "said": "Cannot tell: no model has reported yet"}
     view = View(status, chosen)
     said = verdict(view)
-    choices = _choices(status, chosen, base)
-    bits["menu"] = _render("menu", choices=choices, fleet=_fleet(choices), one=len(choices) == 1)
     bits["verdict"] = _render("verdict", verdict=said, title=_title(chosen, said.state), tab=tab_icon(said.state))
     bits["said"] = f"{said.word}: {Markup.escape(said.clause)}"
     by_key = {panel.key: panel for panel in panels(view)}
@@ -131,9 +184,29 @@ def health_fragments(status: Mapping[str, Any], *, base: str = "", model: str | 
         "errors", rows=rows, hidden=hidden, empty=empty, window=view.window, cancelled=view.detail("cancelled"),
         cancelled_words=words.plural(view.detail("cancelled"), "request was", "requests were"),
     )  # fmt: skip
-    facts = _monitor(status, view)
-    bits["monitor"] = _render("monitor", facts=facts, well=not any(f.state for f in facts))
+    bits["monitor"] = _render("monitor", facts=_monitor(status, view), **_well(status, base, model))
     return bits
+
+
+def _frame(
+    status: Mapping[str, Any], chosen: Mapping[str, Any] | None, base: str, model: str | None, page: str
+) -> dict[str, str]:
+    """Return the changing parts of the head, which all pages share."""
+    menu = ""
+    if chosen is not None:
+        choices = _choices(status, chosen, base)
+        menu = _render("menu", choices=choices, fleet=_fleet(choices), one=len(choices) == 1)
+    states = {HEALTH: View(status, chosen).state if chosen else "unk", MONITOR: itself(status).verdict.state}
+    tabs = [
+        Tab(name, f"{base}{path}{_query(model)}", states[name], VERDICTS[states[name]], name == page)
+        for name, path in PATHS.items()
+    ]
+    return {
+        "fresh": _render("fresh", now=words.clock(status.get("now"), seconds=True), **_age(status)),
+        "strip": _render("strip", **_strip(status) | ({} if page == HEALTH else {"window": ""})),
+        "tabs": _render("tabs", tabs=tabs),
+        "menu": menu,
+    }
 
 
 def problem_page(title: str, message: str, *, base: str = "", links: Sequence[tuple[str, str]] = ()) -> str:
@@ -183,6 +256,10 @@ def _choose(status: Mapping[str, Any], name: str | None) -> Mapping[str, Any] | 
 
 def _title(model: Mapping[str, Any] | None, state: str) -> str:
     return f"{VERDICTS[state]} · {clean(model.get('name', ''), 60)} · modelwatch" if model else "modelwatch"
+
+
+def _monitor_title(state: str) -> str:
+    return f"{VERDICTS[state]} · Monitor · modelwatch"
 
 
 def _age(status: Mapping[str, Any]) -> dict[str, Any]:
@@ -254,7 +331,7 @@ def _monitor(status: Mapping[str, Any], view: View) -> list[Fact]:
         ("Labels over cap", "label_overflow", "counted together as __other__"),
     ]
     return [
-        Fact("Workers", workers_words, "warn" if died else "" if alive else "unk"),
+        Fact("Workers", workers_words, "unk" if not alive else "info" if died else ""),
         Fact("Newest data", newest, "unk" if stale else ""),
         *(
             Fact(term, view.count(key) + (f", {hint}" if view.detail(key) else ""), "info" if view.detail(key) else "")
@@ -262,3 +339,13 @@ def _monitor(status: Mapping[str, Any], view: View) -> list[Fact]:
         ),
         Fact("Counts kept", kept, "" if live.get("kept") else "unk"),
     ]
+
+
+def _well(status: Mapping[str, Any], base: str, model: str | None) -> dict[str, str]:
+    """Return whether all is well with modelwatch itself, as its own page says, and the way there."""
+    state = itself(status).verdict.state
+    return {
+        "state": state,
+        "word": {"ok": "Yes", "warn": "No", "unk": "Cannot tell"}[state],
+        "href": f"{base}{PATHS[MONITOR]}{_query(model)}",
+    }

@@ -21,7 +21,18 @@ from starlette.staticfiles import StaticFiles
 from starlette.types import ASGIApp, Message, Receive, Scope, Send
 
 from modelwatch.errors import ModelwatchError
-from modelwatch.server.pages import health_fragments, health_page, model_link, model_names, problem_page
+from modelwatch.server.pages import (
+    HEALTH,
+    MONITOR,
+    PATHS,
+    health_fragments,
+    health_page,
+    model_link,
+    model_names,
+    monitor_fragments,
+    monitor_page,
+    problem_page,
+)
 from modelwatch.server.words import clean
 
 CONTENT_SECURITY_POLICY = (
@@ -49,34 +60,41 @@ def pages_app(read_status: ReadStatus) -> Starlette:
         503 and the page "Cannot tell"; the details of an error that is not ours stay in the log.
     """
 
-    async def page(request: Request) -> Response:
-        base = _base(request)
-        name = request.query_params.get("model")
-        status = await run_in_threadpool(read_status)
-        try:
-            html = await run_in_threadpool(health_page, status, base=base, model=name)
-        except KeyError:
-            links = [(clean(n), model_link(n, base)) for n in model_names(status)]
-            told = f"There is no model named {clean(name)!r}. The models that report are below."
-            return _html(problem_page("No such model", told, base=base, links=links), 404)
-        return _html(html)
+    def page(path: str, render: Callable[..., str]) -> Route:
+        async def answer(request: Request) -> Response:
+            base, name = _base(request), request.query_params.get("model")
+            status = await run_in_threadpool(read_status)
+            try:
+                html = await run_in_threadpool(render, status, base=base, model=name)
+            except KeyError:
+                links = [(clean(n), model_link(n, base)) for n in model_names(status)]
+                told = f"There is no model named {clean(name)!r}. The models that report are below."
+                return _html(problem_page("No such model", told, base=base, links=links), 404)
+            return _html(html)
+
+        return Route(path, _guarded(answer, page=path))
+
+    def fragments(path: str, render: Callable[..., Mapping[str, str]]) -> Route:
+        async def answer(request: Request) -> Response:
+            name = request.query_params.get("model")
+            status = await run_in_threadpool(read_status)
+            try:
+                return _json(await run_in_threadpool(render, status, base=_base(request), model=name))
+            except KeyError:
+                return _error(404, "not_found", f"there is no model named {clean(name)!r}")
+
+        return Route(path, _guarded(answer))
 
     async def status(_: Request) -> Response:
         return _json(await run_in_threadpool(read_status))
 
-    async def fragments(request: Request) -> Response:
-        now = await run_in_threadpool(read_status)
-        name = request.query_params.get("model")
-        try:
-            return _json(await run_in_threadpool(health_fragments, now, base=_base(request), model=name))
-        except KeyError:
-            return _error(404, "not_found", f"there is no model named {clean(name)!r}")
-
     return Starlette(
         routes=[
-            Route("/", _guarded(page, as_page=True)),
+            page(PATHS[HEALTH], health_page),
+            page(PATHS[MONITOR], monitor_page),
             Route("/api/status", _guarded(status)),
-            Route("/fragments", _guarded(fragments)),
+            fragments("/fragments", health_fragments),
+            fragments("/fragments/monitor", monitor_fragments),
             Mount("/static", StaticFiles(directory=_STATIC)),
         ],
         middleware=[Middleware(_StrictHeaders)],
@@ -102,8 +120,8 @@ class _StrictHeaders:
         await self.app(scope, receive, send_with_headers if scope["type"] == "http" else send)
 
 
-def _guarded(endpoint: Callable[[Request], Any], *, as_page: bool = False) -> Callable[[Request], Any]:
-    """Return the endpoint with every error turned into "cannot tell", 503."""
+def _guarded(endpoint: Callable[[Request], Any], *, page: str | None = None) -> Callable[[Request], Any]:
+    """Return the endpoint with every error turned into "cannot tell", 503; `page`: the path of one for people."""
 
     async def answer(request: Request) -> Response:
         try:
@@ -115,10 +133,10 @@ def _guarded(endpoint: Callable[[Request], Any], *, as_page: bool = False) -> Ca
             message = f"the status could not be read ({type(error).__name__}); the log of this server has the details"
         else:
             return response
-        if not as_page:
+        if page is None:
             return _error(503, "cannot_tell", message)
         base = _base(request)
-        here = base + "/" + (f"?{request.url.query}" if request.url.query else "")
+        here = base + page + (f"?{request.url.query}" if request.url.query else "")
         title = "Cannot tell – the counts cannot be read"
         return _html(problem_page(title, message, base=base, links=[("Try again", here)]), 503)
 

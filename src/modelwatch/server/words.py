@@ -137,6 +137,39 @@ def limit_latency(seconds: float | None) -> str:
     return f"{float(f'{known:.4g}'):,g}{NBSP}s" if known >= 10 else f"{float(f'{1000 * known:.4g}'):,g}{NBSP}ms"
 
 
+def size(count: float | None) -> str:
+    """Return bytes in the largest fitting unit, three digits at most.
+
+    Examples
+    --------
+    >>> size(5 * 2**30) == "5.00" + NBSP + "GiB", size(1536) == "1.50" + NBSP + "KiB", size(None)
+    (True, True, '–')
+    """
+    known = finite(count)
+    if known is None:
+        return MISSING
+    for unit, bytes_of in (("TiB", 2**40), ("GiB", 2**30), ("MiB", 2**20), ("KiB", 2**10)):
+        if abs(known) >= bytes_of * 0.9995:
+            scaled = known / bytes_of
+            return f"{number(scaled, 2 if scaled < 9.995 else 1 if scaled < 99.95 else 0)}{NBSP}{unit}"
+    return f"{number(known)}{NBSP}B"
+
+
+def day_and_clock(unix: float | None) -> str:
+    """Return a date with the time of day in UTC, for what is not of today only.
+
+    Examples
+    --------
+    >>> day_and_clock(0) == "1" + NBSP + "Jan 1970, 00:00" + NBSP + "UTC"
+    True
+    """
+    known = finite(unix)
+    if known is None or not -62e9 < known < 250e9:
+        return MISSING
+    at = datetime.fromtimestamp(known, timezone.utc)
+    return f"{at.day}{NBSP}{at:%b %Y, %H:%M}{NBSP}UTC"
+
+
 def bracket(bounds: Sequence[float | None] | None) -> str:
     """Return the bucket that a quantile lies in: `75–100 ms`, or `over 10 s` for the one without an upper edge."""
     if bounds is None or len(bounds) != 2 or finite(bounds[0]) is None:

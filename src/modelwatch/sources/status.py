@@ -15,6 +15,7 @@ from modelwatch.clock import SteadyClock
 from modelwatch.errors import ModelwatchError
 from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema
 from modelwatch.signals import Counts, Objectives
+from modelwatch.sources.itself import itself
 from modelwatch.store.live import MINUTE, Key
 from modelwatch.store.reader import HostState, LiveReader
 from modelwatch.store.windows import WINDOWS_S, Windows, first_start
@@ -86,8 +87,8 @@ class StatusSource:
         `models` has a mapping for each version that counted something in the last day: `readings` of every signal over
         the last five minutes (value, unit, samples, outcome, reason, limit), `details` (counts, quantiles in seconds,
         what happens now), `history` (the last hour by the minute; None where nobody counted). Beside it `workers`,
-        `data_age_s`, and `live`, which says whether the file could be read. Never raises for a file that cannot be
-        read: then `live.kept` is False and `live.reason` says why.
+        `data_age_s`, `live`, which says whether the file could be read, and `monitor`, the state of modelwatch itself
+        (see `itself`). Never raises for a file that cannot be read: then `live.kept` is False and `live.reason` says why.
         """
         with self._lock:
             now = self.clock.now()
@@ -110,6 +111,7 @@ class StatusSource:
                 "live": {"path": str(self.live), "kept": reason is None, "reason": reason},
                 "notes": list(self.notes()),
                 "models": [self._model(key, now) for key in keys],
+                "monitor": itself(host, self._windows, self.live, readable=reason is None),
             }
 
     def _is_recent(self, key: Key, now: float) -> bool:
