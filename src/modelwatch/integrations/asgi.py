@@ -38,6 +38,7 @@ ENDINGS: dict[str, str | None] = {
 }
 BROKEN = (1006, 1012)  # codes of a WebSocket whose peer was lost, or whose server went down
 FAILED = (1011, 1012, 1013, 1014)  # codes by which a service says that it cannot go on
+REQUESTS = ("http", "websocket")
 
 
 class Middleware:
@@ -56,24 +57,27 @@ class Middleware:
 
     def __init__(self, app: App, monitor: Monitor, ignore: Collection[str] = ()) -> None:
         self.app, self.monitor = app, monitor
-        self.busy = monitor.recorder.busy
+        self.recorder, self.enter = monitor.recorder, monitor.recorder.busy.append
         self._ignored = frozenset(ignore)
         self._below = tuple(f"{path.rstrip('/')}/" for path in ignore if path != "/")
-        self.routes: Routes | None = None
+        self.routes = Routes()
+        self._learned = False
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 - ASGI
-        kind = scope["type"]
-        if kind == "lifespan":
-            await self._lifespan(scope, receive, send)
+        kind, recorder = scope["type"], self.recorder
+        if kind not in REQUESTS or scope.get(WATCHED) is recorder:
+            await (self._lifespan if kind == "lifespan" else self.app)(scope, receive, send)
             return
-        recorder = self.monitor.recorder
-        if kind not in ("http", "websocket") or scope.get(WATCHED) is recorder or self._is_ignored(scope):
+        path, root_path = scope["path"], scope.get("root_path", "")
+        if root_path:
+            path = path.removeprefix(root_path)
+        if path in self._ignored or path.startswith(self._below):
             await self.app(scope, receive, send)
             return
         scope[WATCHED] = recorder
-        if self.routes is None:
+        if not self._learned:
             self._learn_routes(scope)
-        exchange = _Exchange(self, scope, receive, send)
+        exchange = _Exchange(self, scope, receive, send, root_path)
         token = current.set(exchange)
         try:
             await self.app(scope, exchange.receiving, exchange.sending)
@@ -82,15 +86,10 @@ class Middleware:
             exchange.finish(ENDINGS.get(name, name))
             raise
         else:
-            exchange.finish(None)
+            if not exchange.done:
+                exchange.finish(None)
         finally:
             current.reset(token)
-
-    def _is_ignored(self, scope: Scope) -> bool:
-        path, root_path = scope["path"], scope.get("root_path")
-        if root_path:
-            path = path.removeprefix(root_path)
-        return path in self._ignored or path.startswith(self._below)
 
     async def _lifespan(self, scope: Scope, receive: Receive, send: Send) -> None:
         """Start counting with the app; when it ends, store what is left.
@@ -110,18 +109,14 @@ class Middleware:
 
     def _learn_routes(self, scope: Scope) -> None:
         """Make the series of every route exist, at 0."""
-        self.routes = Routes()
+        self._learned = True
         try:
             self.routes = Routes(getattr(scope.get("app"), "routes", ()))
             for path in self.routes.paths:
                 if path not in self._ignored and not path.startswith(self._below):
-                    self.monitor.recorder.know_endpoint(path)
+                    self.recorder.know_endpoint(path)
         except Exception as error:  # noqa: BLE001 - a framework we do not know
-            self.monitor.recorder.faults.add("routes", error, ours=False)
-
-    def endpoint(self, scope: Scope, root_path: str) -> str:
-        """Return the route that answered: its path with the names of its parameters."""
-        return (self.routes or Routes()).answered(scope, root_path)
+            self.recorder.faults.add("routes", error, ours=False)
 
 
 class _Exchange(Request):
@@ -129,14 +124,12 @@ class _Exchange(Request):
 
     __slots__ = ("done", "gone", "middleware", "outer", "receive", "root_path", "scope", "send", "status")
 
-    def __init__(self, middleware: Middleware, scope: Scope, receive: Receive, send: Send) -> None:
-        super().__init__(middleware.monitor)
+    def __init__(self, middleware: Middleware, scope: Scope, receive: Receive, send: Send, root_path: str) -> None:
         self.middleware, self.scope, self.receive, self.send = middleware, scope, receive, send
-        self.root_path = scope.get("root_path", "")
-        self.status = 0
+        self.root_path, self.status, self.outer = root_path, 0, current.get()
         self.done = self.gone = False
-        self.outer = current.get()
-        middleware.busy.append(None)
+        middleware.enter(None)
+        Request.__init__(self, middleware.monitor)  # which reads the clock
 
     async def receiving(self) -> Message:
         message = await self.receive()
@@ -154,7 +147,7 @@ class _Exchange(Request):
             self.status = message["status"]
             message["headers"] = [*message.get("headers", ()), (REQUEST_ID_HEADER, self.id.encode())]
         elif kind == "http.response.body":
-            if not message.get("more_body", False):
+            if not message.get("more_body"):
                 return self._sending_last(message)
         elif kind == "websocket.close":
             self.status = message.get("code", 1000)
@@ -173,8 +166,9 @@ class _Exchange(Request):
         if error is None and (self.gone or not 0 < self.status < 500 or self.scope["type"] == "websocket"):
             error = self._error()
         if self.endpoint is None:
-            self.endpoint = self.middleware.endpoint(self.scope, self.root_path)
-        self.middleware.monitor.finish(self, duration, error, self.outer)
+            scope, routes = self.scope, self.middleware.routes
+            self.endpoint = routes.only.get(id(scope.get("endpoint"))) or routes.answered(scope, self.root_path)
+        self.monitor.finish(self, duration, error, self.outer)  # type: ignore[union-attr]  # it has one
 
     def _error(self) -> str | None:
         if self.gone:

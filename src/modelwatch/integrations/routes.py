@@ -29,12 +29,17 @@ class Routes:
     Parameters
     ----------
     routes : `app.routes`.
+
+    Attributes
+    ----------
+    only : {id of an endpoint: path} of those that have one route; `answered` tells the rest.
     """
 
     def __init__(self, routes: Iterable[Any] = ()) -> None:
         self._by_endpoint: dict[int, list[Route]] = {}
         for route in _all(routes):
             self._by_endpoint.setdefault(id(route.endpoint), []).append(route)
+        self.only = {key: known[0].path for key, known in self._by_endpoint.items() if len(known) == 1}
 
     @property
     def paths(self) -> list[str]:
