@@ -1,0 +1,203 @@
+"""The account of a drift: what moved, where, and what may be behind it, from counts alone."""
+
+from __future__ import annotations
+
+from collections import Counter
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+import pytest
+from hypothesis import given
+from hypothesis import strategies as st
+
+from modelwatch.errors import SchemaMismatch
+from modelwatch.explain import Explanation, explain
+from modelwatch.reference import CategoricalProfile, NumericProfile, profile_numeric
+from modelwatch.statistics import decide_categories, decide_ks
+
+RNG = np.random.default_rng(11)
+TRAINING = {
+    "normal": RNG.normal(20, 5, 10_000),
+    "lognormal": RNG.lognormal(3, 0.7, 10_000),
+    "whole": RNG.poisson(40, 10_000).astype(float),
+}
+
+
+def account(
+    training: npt.NDArray[Any], window: npt.NDArray[Any], *, exported: bool = False, mean: bool = True, invalid: int = 0
+) -> Explanation:
+    """Return what is said of a window of values of the feature `x`."""
+    profile = profile_numeric(training)
+    edges, before = (profile.exported, profile.shown_counts) if exported else (profile.edges, profile.counts)
+    counts = np.bincount(np.searchsorted(edges, window), minlength=len(edges) + 1)
+    known = float(window.mean()) if mean and len(window) else None
+    return explain("x", profile, counts, decide_ks(before, counts), mean=known, invalid=invalid)
+
+
+@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("factor", [10, 100, 1000, 0.1, 0.01, 0.001])
+@pytest.mark.parametrize("exported", [False, True])
+def test_another_unit_is_named(name: str, factor: float, exported: bool) -> None:
+    """Ten, a hundred, a thousand times as much or as little: by how much, and what to check."""
+    window = RNG.permutation(TRAINING[name])[:2_000] * factor
+    found = account(TRAINING[name], window, exported=exported)
+    assert found.cause == "unit"
+    words = f"{factor:g} times" if factor > 1 else f"a {1 / factor:g}th of"
+    assert found.summary == f"x is about {words} what it was in training: another unit?"
+    assert "unit" in found.actions[0]
+
+
+@pytest.mark.parametrize("exported", [False, True])
+@pytest.mark.parametrize("by", [8.0, -4.0])
+def test_another_zero_is_named(by: float, exported: bool) -> None:
+    """Every value is so much more or less, and still among those of training."""
+    window = RNG.permutation(TRAINING["normal"])[:2_000] + by
+    found = account(TRAINING["normal"], window, exported=exported)
+    assert found.cause == "zero"
+    assert (
+        found.summary
+        == f"x is about {abs(window.mean() - TRAINING['normal'].mean()):.4g} {'more' if by > 0 else 'less'} throughout: another zero?"
+    )
+
+
+@pytest.mark.parametrize("name", TRAINING)
+@pytest.mark.parametrize("by", [273.15, -500.0])
+def test_values_beyond_training_are_named(name: str, by: float) -> None:
+    """Degrees that became kelvins: nearly all is beyond, and the mean says by how much."""
+    window = RNG.permutation(TRAINING[name])[:2_000] + by
+    found = account(TRAINING[name], window)
+    assert found.cause == "range"
+    assert "of its values are " + ("above" if by > 0 else "up to") in found.summary
+    assert f"their mean is {window.mean():.6g}. Another zero, another unit, or a default?" in found.summary
+    assert "their mean" not in account(TRAINING[name], window, mean=False).summary
+
+
+@pytest.mark.parametrize(("value", "cause"), [(20.0, "constant"), (17.3, "constant"), (-1.0, "range"), (9e9, "range")])
+def test_a_feed_that_is_stuck_is_named(value: float, cause: str) -> None:
+    """One value for nearly all: a default that stands in for what is lost. Beyond training, counts tell only that."""
+    window = np.append(np.full(1_900, value), TRAINING["normal"][:100])
+    found = account(TRAINING["normal"], window)
+    assert found.cause == cause
+    assert "9" in found.summary and "% of its values are" in found.summary
+
+
+@pytest.mark.parametrize("mean", [True, False])
+@pytest.mark.parametrize("window", ["shift", "spread", "mixture"])
+def test_a_plain_move_is_no_unit(window: str, mean: bool) -> None:
+    """Half a deviation more, twice the spread, a second mode: none is taken for a unit, a zero or a constant."""
+    values = {
+        "shift": RNG.normal(22.5, 5, 3_600),
+        "spread": RNG.normal(20, 10, 3_600),
+        "mixture": np.append(RNG.normal(20, 5, 2_600), RNG.normal(60, 5, 1_000)),
+    }[window]
+    found = account(TRAINING["normal"], values, mean=mean)
+    assert found.cause == "shift" or (window == "shift" and mean and found.cause == "zero")
+    if found.cause == "shift":
+        assert found.summary.startswith("The distribution of x has moved: ")
+        assert "before binning" in found.summary
+    assert any(line.startswith("Most of it: ") for line in found.details)
+    assert found.details[-1].startswith("Certain: 0.")
+    assert found.details[-1].endswith("; 3600 values against 10000 of training.")
+
+
+def test_without_a_mean_far_units_stay_open() -> None:
+    """Where all is above the last edge, a hundred and a thousand times look alike: no guess."""
+    found = account(TRAINING["normal"], TRAINING["normal"][:2_000] * 1000, mean=False)
+    assert found.cause == "range"
+    near = account(TRAINING["lognormal"], TRAINING["lognormal"][:2_000] * 10, mean=False)
+    assert near.cause == "unit"
+
+
+def test_missing_values_are_named() -> None:
+    """Alone they are the cause; beside a move they are mentioned; as many as in training are not."""
+    training = TRAINING["normal"]
+    alone = account(training, training[:700], invalid=300)
+    assert alone.cause == "missing"
+    assert alone.summary == "x: 30% of its values are missing or no values (0% in training)."
+    all_gone = account(training, training[:0], invalid=1_000)
+    assert (all_gone.cause, all_gone.details) == (
+        "missing",
+        ("Cannot tell: no values in a window; 0 values against 10000 of training.",),
+    )
+    beside = account(training, training[:700] * 10, invalid=300)
+    assert beside.cause == "unit"
+    assert any("30% of its values are missing" in line for line in beside.details)
+    profile = profile_numeric(training)
+    usual = NumericProfile(profile.edges, profile.exported, profile.counts, invalid={"missing": 4_000, "inf": 10**9})
+    counts = [7] * 100
+    assert explain("x", usual, counts, decide_ks(profile.counts, counts), invalid=300).cause == "none"
+
+
+def test_quiet_features_say_so() -> None:
+    """No drift, too few values, no values: said, with nothing to do."""
+    training = TRAINING["normal"]
+    quiet = account(training, training[:3_600])
+    assert (quiet.cause, quiet.actions) == ("none", ())
+    assert quiet.summary.startswith("x is distributed as in training (KS 0.0")
+    assert quiet.details[-1].startswith("No alert: no drift larger than 0.10;")
+    few = account(training, training[:5] * 10)
+    assert few.cause == "none"
+    assert "only drifts above" in few.details[-1]
+    assert account(training, training[:0]).summary == "x: no values to compare."
+
+
+CATEGORIES = CategoricalProfile({"en": 8_000, "de": 1_500, "fr": 500})
+
+
+@pytest.mark.parametrize(
+    ("window", "cause", "words"),
+    [
+        ({"en": 500, "de": 500}, "mix", "The mix of lang has moved: 35% of its values are in other categories"),
+        ({"en": 600, "EN": 400}, "unseen", "training did not have: 40% of its values (EN)."),
+        ({"de": 990, "en": 10}, "constant", "lang hardly varies any more: 99% of its values are de."),
+        ({"en": 800, "de": 150, "fr": 50}, "none", "lang is distributed as in training (total variation 0.00)."),
+        ({}, "none", "lang: no values to compare."),
+    ],
+)
+def test_categories(window: dict[str, int], cause: str, words: str) -> None:
+    """Another mix, new names, one name for all: each in its words, with the categories that carry it."""
+    found = explain("lang", CATEGORIES, window, decide_categories(CATEGORIES.counts, window))
+    assert found.cause == cause
+    assert words in found.summary
+    assert bool(found.actions) == (cause != "none")
+    if cause != "none":
+        assert found.details[0].startswith("Most of it: ")
+
+
+def test_the_text_is_a_message() -> None:
+    """Summary, details and numbered steps, a line each."""
+    lines = account(TRAINING["normal"], TRAINING["normal"][:2_000] * 10).text().splitlines()
+    assert lines[0] == "x is about 10 times what it was in training: another unit?"
+    assert lines[-2].startswith("1. Check the unit")
+    assert lines[-1] == "2. Convert it back before the model sees it."
+
+
+def test_the_wrong_counts_are_refused() -> None:
+    """Counts on other bins, and counts of another kind than the profile's."""
+    profile = profile_numeric(TRAINING["normal"])
+    decision = decide_ks(profile.counts, profile.counts)
+    with pytest.raises(SchemaMismatch):
+        explain("x", profile, [1, 2, 3], decision)
+    with pytest.raises(TypeError, match="explain: x: counts and profile are of different kinds"):
+        explain("x", profile, Counter("ab"), decision)
+
+
+@given(
+    st.lists(st.floats(-1e9, 1e9) | st.sampled_from([0.0, 1.0, 1e300, -1e300]), min_size=1, max_size=80),
+    st.lists(st.floats(allow_nan=False), max_size=80),
+    st.booleans(),
+    st.none() | st.floats(allow_nan=False),
+)
+def test_whatever_is_counted_has_an_account(
+    training: list[float], window: list[float], exported: bool, mean: float | None
+) -> None:
+    """Any profile and any counts give sentences, never an error."""
+    profile = profile_numeric(training)
+    edges, before = (profile.exported, profile.shown_counts) if exported else (profile.edges, profile.counts)
+    counts = np.bincount(np.searchsorted(edges, window), minlength=len(edges) + 1) * 500
+    with np.errstate(all="ignore"):
+        found = explain("x", profile, counts, decide_ks(before, counts), mean=mean)
+    assert found.summary.endswith((".", "?"))
+    assert all(line.endswith(".") for line in found.details)
+    assert "nan" not in found.text()
