@@ -292,6 +292,7 @@ def test_it_works_under_a_mount_and_without_a_model(sample: Sample) -> None:
 
 def test_a_real_host_tells_of_itself(tmp_path: Path) -> None:
     """A monitor that was handed bad values and too many labels: the page has exactly these counts, sizes and figures."""
+    pytest.importorskip("psutil", reason="psutil is not installed; pip install 'modelwatch[server]'")
     monitor = Monitor("real", "1", live=tmp_path / "live.db")
     for i in range(1_010):
         monitor.record(f"/{i}", duration=0.01)

@@ -185,7 +185,7 @@ def _file(status: Mapping[str, Any], monitor: Mapping[str, Any]) -> Line:
         return _line("Counts kept", "unk", value, told)
     since = words.day_and_clock(monitor.get("since"))
     return _line(
-        "Counts kept", "ok", value, f"In {where}, since {since}; over restarts, and summed up as they grow old."
+        "Counts kept", "ok", value, f"In {where}, since {since}, over restarts; old minutes become hours, then days."
     )
 
 

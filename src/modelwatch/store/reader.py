@@ -123,10 +123,11 @@ class LiveReader:
         gpus: tuple[Gpu, ...] = ()
         for _, text in alive:
             said = json.loads(text)
-            for model, values in said["models"].items():
+            for model, values in said.get("models", {}).items():
                 _add(gauges.setdefault(model, {}), values)
-            _add(process, said["process"])
-            gpus = tuple(Gpu(**gpu) for gpu in said["gpus"]) or gpus
+            _add(process, said.get("process", {}))
+            seen_gpus = said.get("gpus", ())  # a newer worker may tell more of them
+            gpus = tuple(Gpu(gpu["index"], gpu["name"], gpu["values"]) for gpu in seen_gpus) or gpus
         age = max((now - seen for seen, _ in alive), default=None)
         return HostState(
             len(alive), state.get("deaths", 0), state.get("began"), state.get("damaged_rows", 0), gauges,
