@@ -11,16 +11,21 @@ import subprocess
 import sys
 import tempfile
 import time
-from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from importlib.resources import files
 from pathlib import Path
 
 from modelwatch.demo.incidents import SCRIPTS, Script
-from modelwatch.demo.traffic import RATE, Sent, Traffic, read_texts
+from modelwatch.demo.labellers import Given, Team
+from modelwatch.demo.traffic import RATE, Sent, Text, Traffic, read_other_texts, read_texts
 from modelwatch.errors import MissingExtra, ModelwatchError
+from modelwatch.groundtruth.store import Store
 
 HOST = "127.0.0.1"
 WORKERS = 2
+CONFIG, STORE = "modelwatch.yaml", "modelwatch.db"
+CLASSES = ("negative", "neutral", "positive")
 START_WAIT_S = 30.0
 SETTLE_S = 2.5  # after the last answer every count has been committed
 KILL_LOSS_S = 1.5  # of a worker's traffic, that a kill may take along: what it had not committed
@@ -35,6 +40,7 @@ class Summary:
     counted: int | None
     seconds: float
     kills: int = 0
+    given: Given = field(default_factory=Given)
 
     @property
     def is_exact(self) -> bool:
@@ -54,6 +60,7 @@ class Summary:
         ordered = sorted(sent.seconds)
         p95 = f"{ordered[int(0.95 * (len(ordered) - 1))] * 1000:.0f} ms" if ordered else "unknown"
         right = f"{100 * sent.right / sent.judged:.1f} %" if sent.judged else "unknown"
+        states = ", ".join(f"{state}: {n:,}" for state, n in sorted(self.given.states.items())) or "none yet"
         rate = sent.sent / max(self.seconds, 1e-9)
         counted = "no answer" if self.counted is None else f"{self.counted:,}"
         if self.counted == sent.sent:
@@ -67,6 +74,7 @@ class Summary:
             f"answers    {answers}; 95 % within {p95} (as the client saw it, the last 20,000)",
             f"right      {right} of the answered reviews have their true label",
             f"counted    {counted} by /metrics on /predict: {verdict}",
+            f"labels     {self.given.labels:,} of the reviews that were kept have one by now ({states})",
         ]
 
 
@@ -77,7 +85,7 @@ class Service:
         self.port = port
         self.kills = 0
         self._environment = os.environ | {
-            "MODELWATCH_LIVE": str(folder / "live.db"),
+            "MODELWATCH_DEMO_CONFIG": str(folder / CONFIG),
             "MODELWATCH_DEMO_INCIDENT": incident,
             "MODELWATCH_DEMO_STARTED": str(started),
         }
@@ -173,31 +181,51 @@ def run_demo(
         raise ModelwatchError(f"--incident: incident is {incident!r}; expected one of {known}. Choose one of them.")
     port, started = free_port(port), time.time()
     with _folder(data) as folder:
+        write_config(folder)
         service = Service(folder, port, incident, started)
         try:
             service.start()
             url = f"http://{HOST}:{port}"
+            team = Team(url, Store(store_of(folder)), truth_of(reviews), CLASSES)
             say(f"page       {url}/")
             say(f"metrics    {url}/metrics")
-            say(f"status     modelwatch status --live {folder / 'live.db'}")
+            say(f"status     modelwatch status --config {folder / CONFIG}")
             note = script.note(0.0)
             if note:
                 say(f"incident   {note}")
             say("Ctrl-C ends it." if seconds is None else f"Runs for {seconds:g} s.")
             begin = time.monotonic()
-            sent = asyncio.run(_drive(Traffic(url, reviews, script, started), seconds, service, script, started))
+            traffic = Traffic(url, reviews, script, started)
+            sent, given = asyncio.run(_drive(traffic, team, seconds, service, script, started))
             took = time.monotonic() - begin
             if service.has_ended():
                 raise ModelwatchError(f"demo: the service ended with status {service.status()}. Its log is above.")
             time.sleep(SETTLE_S)
-            return Summary(sent, counted_requests(url), took, service.kills)
+            return Summary(sent, counted_requests(url), took, service.kills, given)
         finally:
             service.stop()
 
 
+def write_config(folder: Path) -> None:
+    """Put the configuration of the demo into its folder, where its files are to be."""
+    text = (files("modelwatch.demo") / CONFIG).read_text("utf-8")
+    (folder / CONFIG).write_text(text, encoding="utf-8")
+
+
+def store_of(folder: Path) -> str:
+    """Return the address of the store of the demo."""
+    return f"sqlite:///{folder.absolute() / STORE}"
+
+
+def truth_of(reviews: Sequence[Text]) -> dict[str, str]:
+    """Return the true label of every text that may be sent."""
+    kinds = {kind for script in SCRIPTS.values() for incident in script.incidents for kind in incident.kinds}
+    return {text.text: text.label for text in (*read_other_texts(kinds), *reviews)}
+
+
 def check_extras() -> None:
     """Raise `MissingExtra` unless everything that the demo needs is installed."""
-    for module in ("fastapi", "uvicorn", "httpx", "jinja2", "vaderSentiment"):
+    for module in ("fastapi", "uvicorn", "httpx", "jinja2", "sqlalchemy", "vaderSentiment"):
         try:
             __import__(module)
         except ImportError:
@@ -240,15 +268,22 @@ def _folder(data: Path | None) -> Iterator[Path]:
     yield data
 
 
-async def _drive(traffic: Traffic, seconds: float | None, service: Service, script: Script, started: float) -> Sent:
+async def _drive(
+    traffic: Traffic, team: Team, seconds: float | None, service: Service, script: Script, started: float
+) -> tuple[Sent, Given]:
     stop = asyncio.Event()
     loop = asyncio.get_running_loop()
     for name in (signal.SIGINT, signal.SIGTERM):
         loop.add_signal_handler(name, stop.set)
     keeper = asyncio.create_task(_keep(service, script, started, stop))
+    done = asyncio.Event()
+    labelling = asyncio.create_task(team.run(done))
     try:
-        return await traffic.run(FOREVER_S if seconds is None else seconds, stop)
+        sent = await traffic.run(FOREVER_S if seconds is None else seconds, stop)
+        done.set()
+        return sent, await labelling
     finally:
+        done.set()
         keeper.cancel()
         with contextlib.suppress(asyncio.CancelledError):
             await keeper

@@ -68,7 +68,7 @@ def create_app() -> FastAPI:
         if incident.delay_s:
             time.sleep(chance.lognormvariate(0, 0.7) * incident.delay_s)
         answer = predict(review.text)
-        request.predicted(answer.label, confidence=answer.confidence, features=answer.features)
+        request.predicted(answer.label, confidence=answer.confidence, features=answer.features, input=review.text)
         return Sentiment(request_id=request.id, label=answer.label, confidence=round(answer.confidence, 4))
 
     def notes() -> Iterator[str]:
