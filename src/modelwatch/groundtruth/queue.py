@@ -105,11 +105,11 @@ def skip(store: Store, request_id: str, reviewer: str, note: str | None = None) 
         row = locked(connection, [request_id]).get(request_id)
         if row is None or row["model"] is None:
             return False
-        statement = insert(connection, skips).on_conflict_do_nothing()
-        new = connection.execute(statement, {"request_id": request_id, "reviewer": name}).rowcount
+        statement = insert(connection, skips).on_conflict_do_nothing().returning(skips.c.request_id)
+        new = connection.execute(statement, {"request_id": request_id, "reviewer": name}).first()
         mine = and_(samples.c.request_id == request_id, samples.c.claimed_by == name)
         connection.execute(update(samples).where(mine).values(claimed_until=None))
-        if new:
+        if new is not None:
             _write_down(connection, store.tick(), name, "skip", request_id, {"note": words})
         return True
 

@@ -57,8 +57,15 @@ def purge_some(database: Database, now: float, retention_s: float, max_bytes: in
     if removed == 0 and max_bytes is not None and size_of(database) > max_bytes * FULL_RATIO:
         removed = database.write(lambda connection: _remove(connection, _too_much(connection)))
     if database.engine_name == "sqlite" and removed:
-        database.write(lambda connection: connection.exec_driver_sql(f"PRAGMA incremental_vacuum({PAGES})").close())
+        database.write(_give_back)
     return removed
+
+
+def _give_back(connection: Connection) -> None:
+    """Give free pages back to the disk: one at every step of the statement, and only a script takes all its steps."""
+    driver = connection.connection.driver_connection
+    if driver is not None:
+        driver.executescript(f"PRAGMA incremental_vacuum({PAGES})")  # ends our transaction, which has done nothing
 
 
 def _too_old(connection: Connection, before: float, now: float) -> list[str]:
