@@ -1,49 +1,57 @@
-"""What a scenario found: figures, verdicts, and the conservation of events."""
+"""What a scenario found: figures beside their bars, verdicts, and the conservation of events."""
 
 from __future__ import annotations
 
 import sys
 import time
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 
-@dataclass
+@dataclass(frozen=True)
 class Finding:
-    """One statement and what was measured of it."""
+    """What was measured of one statement. `holds` is None where it could not be measured."""
 
-    statement: str
-    holds: bool
+    statement: int
+    what: str
+    bar: str
     measured: str
+    holds: bool | None
+
+    @property
+    def verdict(self) -> str:
+        """The word for it."""
+        return {True: "holds", False: "FAILS", None: "not run"}[self.holds]
 
 
 @dataclass
 class Ledger:
-    """Every event that went in is counted, given up and counted as such, or still waiting."""
+    """Every event that went in is counted, given up and counted as such, or lost with a process, within what is allowed."""
 
     sent: int = 0
     counted: int = 0
     abandoned: int = 0
-    lost_by_kill: int = 0
-    allowed_by_kill: float = 0.0
+    lost: int = 0
+    allowed: float = 0.0
 
     def balances(self) -> bool:
         """Tell whether nothing is missing but what a killed process may take along, and nothing is doubled."""
         missing = self.sent - self.counted - self.abandoned
-        return 0 <= missing == self.lost_by_kill <= max(self.allowed_by_kill, 0)
+        return 0 <= missing == self.lost <= self.allowed
 
     def add(self, other: Ledger) -> None:
         """Add another scenario's events."""
         self.sent += other.sent
         self.counted += other.counted
         self.abandoned += other.abandoned
-        self.lost_by_kill += other.lost_by_kill
-        self.allowed_by_kill += other.allowed_by_kill
+        self.lost += other.lost
+        self.allowed += other.allowed
 
     def line(self) -> str:
         """Return the ledger as a sentence."""
         return (
-            f"in {self.sent:,} = counted {self.counted:,} + abandoned {self.abandoned:,} + lost with killed workers "
-            f"{self.lost_by_kill:,} (allowed {self.allowed_by_kill:,.0f})"
+            f"in {self.sent:,} = counted {self.counted:,} + given up and counted as such {self.abandoned:,}"
+            f" + lost with ended processes {self.lost:,} (allowed {self.allowed:,.0f})"
         )
 
 
@@ -55,14 +63,15 @@ class Report:
     findings: list[Finding] = field(default_factory=list)
     ledger: Ledger = field(default_factory=Ledger)
 
-    def check(self, statement: str, holds: bool, measured: str) -> None:
-        """Note a finding and print it."""
-        self.findings.append(Finding(statement, bool(holds), measured))
-        sys.stdout.write(f"  {'holds' if holds else 'FAILS':<6} {statement}: {measured}\n")
+    def check(self, statement: int, what: str, bar: str, measured: str, *, holds: bool | None) -> None:
+        """Note a finding and print it beside its bar."""
+        finding = Finding(statement, what, bar, measured, None if holds is None else bool(holds))
+        self.findings.append(finding)
+        sys.stdout.write(f"  {finding.verdict:<8} {statement:>2} {what}: {measured}  [bar: {bar}]\n")
         sys.stdout.flush()
 
 
-def percentile(values: list[float], q: float) -> float:
+def percentile(values: Sequence[float], q: float) -> float:
     """Return a percentile of measured seconds."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
@@ -70,15 +79,15 @@ def percentile(values: list[float], q: float) -> float:
 
 def rss_mib() -> float:
     """Return the resident memory of this process."""
-    with open("/proc/self/statm") as file:
+    with open("/proc/self/statm", encoding="ascii") as file:
         return int(file.read().split()[1]) * 4096 / 2**20
 
 
-def wait_until(condition, timeout: float) -> bool:
+def wait_until(condition: Callable[[], bool], timeout: float, every: float = 0.1) -> bool:
     """Poll a condition."""
     deadline = time.monotonic() + timeout
     while time.monotonic() < deadline:
         if condition():
             return True
-        time.sleep(0.1)
+        time.sleep(every)
     return condition()

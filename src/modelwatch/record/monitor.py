@@ -15,7 +15,7 @@ from modelwatch.record.batch import columns_of
 from modelwatch.record.recorder import Recorder
 from modelwatch.record.request import Place, Request, detached
 from modelwatch.record.watch import Watch, watch
-from modelwatch.record.worker import Worker
+from modelwatch.record.worker import EXIT_WAIT_S, Worker
 from modelwatch.reference import Reference
 from modelwatch.schema import ModelSchema, latency_edges, numeric_edges
 from modelwatch.store.live import Key
@@ -349,14 +349,18 @@ class Monitor:
     def flush(self, timeout: float = 5.0) -> bool:
         """Wait until everything recorded so far is in `live.db`, and what is kept for review in the store.
 
-        Returns False when that takes longer than `timeout` seconds.
+        Returns False when that takes longer than `timeout` seconds. Call it before `os._exit`, and in jobs of servers
+        that end so (rq, celery's children): neither that nor a signal without a handler runs exit handlers.
         """
         begin = time.monotonic()
         stored = self.review is None or self.review.writer.flush(timeout)
         return self.worker.flush(max(0.0, timeout - (time.monotonic() - begin))) and stored
 
-    def close(self, timeout: float = 3.0) -> bool:
-        """Count and store what is left, and stop the counting thread unless other monitors of this process need it."""
+    def close(self, timeout: float = EXIT_WAIT_S) -> bool:
+        """Count and store what is left, and stop the counting thread unless other monitors of this process need it.
+
+        Returns False, and logs how many events are not stored, when that takes longer than `timeout` seconds.
+        """
         if not self._closed:
             self._closed = True
             self.worker.users -= 1
