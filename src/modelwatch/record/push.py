@@ -81,7 +81,7 @@ def _gateway(url: str) -> str:
             return whole.rstrip("/")
     except (TypeError, ValueError):  # no text; brackets that do not match, a port that is no number
         pass
-    shown = re.sub("//.*@", "//…@", url) if isinstance(url, str) else url
+    shown = re.sub("^([a-z]+://)?.*@", r"\1…@", url) if isinstance(url, str) else url
     expected = "the address of a Pushgateway, without a user"
     raise ModelwatchError(fault("push", "url", shown, expected, 'Write "http://pushgateway:9091".'))
 

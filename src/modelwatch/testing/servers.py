@@ -9,10 +9,12 @@ import shutil
 import socket
 import subprocess
 import time
+import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
@@ -70,7 +72,7 @@ def running_service(
     command : the program and its arguments; `{port}` in them stands for the port.
     environment : added to that of this process.
     folder : its working directory, by default ours.
-    ready : the path that answers with a status below 400 when the service is ready.
+    ready : the path that answers with a status below 500 when the service is ready.
     timeout_s : seconds until it must be ready.
 
     Raises
@@ -109,10 +111,14 @@ def _wait_until_ready(service: Service, program: str, path: str, timeout_s: floa
     while time.monotonic() < deadline and service.process.poll() is None:
         try:
             service.read(path)
+            return
+        except urllib.error.HTTPError as error:
+            error.close()
+            if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:  # asks for credentials, say: it runs
+                return
+            time.sleep(0.1)
         except OSError:
             time.sleep(0.1)
-        else:
-            return
     code = service.process.poll()
     state = f"not ready after {timeout_s:g} s" if code is None else f"ended with exit status {code}"
     raise ModelwatchError(fault(program, "state", state, f"an answer at {path}", "Read its messages above."))
