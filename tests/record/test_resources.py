@@ -11,7 +11,17 @@ from pathlib import Path
 
 import pytest
 
-from counting import add_model, commit, page_values, plain_environment, read_rows, record, scraped, worker_at
+from counting import (
+    add_model,
+    commit,
+    page_values,
+    plain_environment,
+    read_rows,
+    record,
+    run_python,
+    scraped,
+    worker_at,
+)
 from modelwatch import Monitor
 from modelwatch.record import resources
 from modelwatch.record.resources import GPU_EVERY_S, GPU_FRESH_S, START_S, Gpus, Resources
@@ -154,6 +164,39 @@ def test_workers_are_summed_and_killed_ones_stay_counted(tmp_path):
             process.stdout.close()
 
 
+FORKS = """
+import os, sys, time
+from modelwatch import Monitor
+monitor = Monitor("m", "1", live=sys.argv[1])
+def burn(seconds):
+    end = time.process_time() + seconds
+    while time.process_time() < end: pass
+def tell():
+    time.sleep(1.3)
+    monitor.record("/p")
+    assert monitor.flush(10)
+burn(0.6)
+tell()
+child = os.fork()
+if not child:
+    burn(0.4)
+    tell()
+    print(time.process_time(), flush=True)
+    os._exit(0)
+os.waitpid(child, 0)
+tell()
+print(time.process_time(), flush=True)
+"""
+
+
+def test_a_forked_worker_counts_its_own_seconds_only(tmp_path):
+    """What the parent used before the fork is not counted again by the child."""
+    done = run_python(FORKS, tmp_path / "live.db")
+    assert done.returncode == 0, done.stderr
+    used = sum(map(float, done.stdout.split()))
+    assert read_rows(tmp_path / "live.db")[1].used["cpu_us"] / 1e6 == pytest.approx(used, abs=0.25)
+
+
 def test_a_new_file_gets_all_that_was_used(tmp_path):
     """The file is gone: the seconds of this process go with its counts into the next one, once."""
     path, clock = tmp_path / "live.db", FakeClock()
@@ -216,7 +259,7 @@ def test_what_the_platform_does_not_tell_is_absent(tmp_path, platform):
     """No series at 0, and no internal error."""
     clock = FakeClock()
     worker = worker_at(tmp_path / "live.db", clock)
-    worker.resources = Resources(psutil=platform)
+    worker.resources = Resources(clock.monotonic(), psutil=platform)
     commit(worker)
     clock.advance(START_S + 1)
     record(worker)
@@ -246,15 +289,15 @@ def test_a_module_that_the_parent_was_loading_is_left_alone(monkeypatch):
     """In a child that was forked in the middle of the parent's import, the same import would wait for ever."""
     monkeypatch.setattr(resources, "_loading", {"psutil", "pynvml"})
     assert resources.optional_module("psutil") is None
-    usage = Resources().read(0.0), Resources().read(START_S)
-    assert all(not u.counters and not u.gauges and not u.gpus for u in usage)
+    usage = Resources(0.0).read(START_S)
+    assert (usage.counters, usage.gauges, usage.gpus) == ({}, {}, ())
     resources._loading.clear()
     assert resources.optional_module("psutil") is psutil
 
 
 def test_files_are_listed_seldom():
     """Of ten readings a second apart two look at the open files."""
-    resources_read = Resources()
+    resources_read = Resources(0.0)
     asked = []
     assert resources_read._this_process() is not None
     process = resources_read._process
@@ -290,7 +333,7 @@ def test_cores_in_use_are_of_the_last_minute():
             """Return the process."""
             return Process()
 
-    read = Resources(psutil=Platform())
+    read = Resources(0.0, psutil=Platform())
     cores = [read.read(float(second)).gauges.get("cpu_cores") for second in range(100)]
     assert cores[:2] == [None, None]
     assert cores[2] == 10
@@ -350,7 +393,7 @@ def test_gpus_are_of_the_host_not_of_its_workers(tmp_path):
     clock = FakeClock()
     workers = [worker_at(tmp_path / "live.db", clock) for _ in range(2)]
     for worker in workers:
-        worker.resources = Resources(Gpus(Nvml()))
+        worker.resources = Resources(clock.monotonic(), Gpus(Nvml()))
         commit(worker)
     clock.advance(START_S + 1)
     for worker in workers:
@@ -387,7 +430,7 @@ def test_without_a_gpu_there_is_no_series(tmp_path):
 
     nvml, clock = NoDriver(), FakeClock()
     worker = worker_at(tmp_path / "live.db", clock)
-    worker.resources = Resources(Gpus(nvml))
+    worker.resources = Resources(clock.monotonic(), Gpus(nvml))
     for _ in range(5):
         commit(worker)
         clock.advance(GPU_EVERY_S)
@@ -425,7 +468,7 @@ def test_a_driver_that_hangs_stops_nothing(tmp_path):
 
     clock = FakeClock()
     worker = worker_at(tmp_path / "live.db", clock)
-    worker.resources = Resources(Gpus(Hung()))
+    worker.resources = Resources(clock.monotonic(), Gpus(Hung()))
     try:
         for _ in range(5):
             record(worker)

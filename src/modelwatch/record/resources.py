@@ -55,15 +55,16 @@ class Resources:
 
     Parameters
     ----------
+    began : when the folding thread was made, in the seconds of `read`.
     gpus : where the GPUs are read.
     psutil : the module; None: the installed one, if there is one.
     """
 
-    def __init__(self, gpus: Gpus | None = None, psutil: Any | None = None) -> None:
+    def __init__(self, began: float, gpus: Gpus | None = None, psutil: Any | None = None) -> None:
+        self._began = began
         self.gpus = gpus or Gpus()
         self._psutil = psutil
         self._process: Any | None = None
-        self._begin: float | None = None
         self._given_up = False
         self._read_at = self._files_at = float("-inf")
         self._files: float | None = None
@@ -72,9 +73,7 @@ class Resources:
 
     def read(self, now: float) -> Usage:
         """Return the usage, read at most once a second; `now` is monotonic, in seconds."""
-        if self._begin is None:
-            self._begin = now
-        if now - self._begin >= START_S and now - self._read_at >= EVERY_S:
+        if now - self._began >= START_S and now - self._read_at >= EVERY_S:
             self._read_at = now
             counters = self._values(_COUNTERS)
             self._usage = Usage(self._gauges(now, counters.get("cpu_us")), counters, self.gpus.read(now))
