@@ -341,3 +341,30 @@ def test_a_view_says_it_in_words() -> None:
         "1 to 2 days old: accuracy 84 % (76–90 %), from 100 labels, 100 % of its labels have come"
     )
     assert look(rows).last[0].sentence() == "last 100 labels: accuracy 84 % (76–90 %), from 100 labels"
+
+
+def test_numbers_too_large_for_json_are_null() -> None:
+    """An RMSE that overflows is null in JSON, which has no infinity."""
+    rows = [Row(prediction=1e200 * (i % 2), label=0.0) for i in range(40)]
+    with np.errstate(over="ignore", invalid="ignore"):
+        found = look(rows, task="regression", windows=(Window("all", 0, 10 * DAY),))
+    assert found.to_dict()["windows"][0]["regression"]["rmse"] is None
+    json.dumps(found.to_dict(), allow_nan=False)
+
+
+def test_rows_of_the_store_are_taken_as_they_are() -> None:
+    """What the store of labels gives is what the views take: no conversion between them."""
+    store_module = pytest.importorskip("modelwatch.groundtruth.store")
+    pytest.importorskip("sqlalchemy")
+    store = store_module.Store("sqlite:///:memory:", clock=lambda: NOW - DAY)
+    samples = [
+        store_module.Sample(f"{i:032x}", "m", "1", "/predict", NOW - 2 * DAY, "yes", 0.9, "a" if i % 2 else None, 0.1)
+        for i in range(40)
+    ]
+    store.add_samples(samples)
+    store.label_many([store_module.TrueLabel(f"{i:032x}", "yes" if i % 4 else "no") for i in range(40)])
+    view = quality(store.rows("m"), NOW).last[0]
+    assert view.accuracy is not None
+    assert view.accuracy[3:5] == (30, 40)
+    assert [(segment.name, segment.n) for segment in view.segments] == [("a", 20)]
+    store.close()

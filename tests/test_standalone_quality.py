@@ -294,3 +294,13 @@ def test_what_is_no_rate_is_refused() -> None:
             GroundTruthSampler("refused", sampling_rate=rate)
     with pytest.raises(ValueError, match="max_samples is 99; expected a whole number from 100 on"):
         GroundTruthSampler("refused", max_samples=99)
+
+
+def test_a_full_buffer_is_folded_by_the_caller() -> None:
+    """Counts are never dropped: beyond the limit of the buffer the caller counts a chunk itself."""
+    tracker = SegmentPerformanceTracker("full")
+    recorder = standalone.default_monitor("full").recorder
+    for _ in range(recorder.limit * 3):
+        tracker.record_prediction("a", True)
+    assert len(recorder.labels) <= recorder.limit + 1
+    assert samples("full")["ml_labels_total", "a", "correct"] == recorder.limit * 3

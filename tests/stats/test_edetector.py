@@ -35,6 +35,7 @@ def test_goldens_of_blocks() -> None:
         evidence.append(detector.evidence())
     assert evidence == pytest.approx([0.58185433, 17.033788, 103775.86], rel=1e-7)
     assert ErrorDetector(0.15).blocks([(2, 10), (5, 10), (8, 10), (9, 10)]) == 2
+    assert ErrorDetector(0.15).blocks([(1, 10), (0, 10)]) is None
 
 
 @given(st.lists(st.tuples(st.integers(0, 9), st.integers(0, 9)), max_size=30))

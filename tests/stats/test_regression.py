@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelwatch.errors import SchemaMismatch
@@ -73,6 +73,7 @@ def test_the_shift_saves_the_digits() -> None:
 
 
 @given(st.floats(-1e9, 1e9), st.integers(1, 400))
+@example(2.6219317676900093e-157, 3)
 def test_a_constant_truth_has_no_r2(value: float, n: int) -> None:
     """However large it is, and however the sums round."""
     found = RegressionSums.of([value] * n, [value + 1] * n).quality()

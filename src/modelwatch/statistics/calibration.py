@@ -118,8 +118,8 @@ class CalibrationSums(Sums):
         for b in np.flatnonzero(self.n).tolist():
             sums = SampleSums(int(self.n[b]), *(float(each[b]) for each in (self.w, self.wo, self.w2, self.w2o)))
             share = sums.interval(z)
-            if share is not None:
-                points.append(ReliabilityPoint(float(self.wc[b] / self.w[b]), share, sums.n))
+            assert share is not None
+            points.append(ReliabilityPoint(float(self.wc[b] / self.w[b]), share, sums.n))
         return tuple(points)
 
     def error(self) -> CalibrationError | None:

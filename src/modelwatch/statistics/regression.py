@@ -127,4 +127,5 @@ class RegressionSums:
         # what is left of a constant truth is rounding alone
         if self.n < 2 or total <= ROUNDING * max(self.target2, moved):
             return None
-        return 1 - self.square / total
+        r2 = 1 - self.square / total
+        return r2 if math.isfinite(r2) else None
