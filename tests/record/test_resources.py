@@ -254,7 +254,18 @@ class Absent:
         raise OSError
 
 
-@pytest.mark.parametrize("platform", [Silent(), Absent()])
+class Broken:
+    """A platform whose process cannot even be looked at."""
+
+    class Process:
+        """A process that is gone, as psutil sees it."""
+
+        def oneshot(self):
+            """Fail."""
+            raise RuntimeError("no such process")
+
+
+@pytest.mark.parametrize("platform", [Silent(), Absent(), Broken()])
 def test_what_the_platform_does_not_tell_is_absent(tmp_path, platform):
     """No series at 0, and no internal error."""
     clock = FakeClock()

@@ -75,8 +75,11 @@ class Resources:
         """Return the usage, read at most once a second; `now` is monotonic, in seconds."""
         if now - self._began >= START_S and now - self._read_at >= EVERY_S:
             self._read_at = now
-            counters = self._values(_COUNTERS)
-            self._usage = Usage(self._gauges(now, counters.get("cpu_us")), counters, self.gpus.read(now))
+            try:
+                counters = self._values(_COUNTERS)
+                self._usage = Usage(self._gauges(now, counters.get("cpu_us")), counters, self.gpus.read(now))
+            except Exception:  # noqa: BLE001 - nothing here is worth a commit
+                self._usage = Usage()
         return self._usage
 
     def _values(self, readers: Mapping[str, Callable[[Any], Any]]) -> dict[str, Any]:
