@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what a command needs: setup.sh demo|test|bench. Makes .venv, installs the package and, for tests, Debian's prometheus and chromium.
+# Sets up what a command needs: setup.sh demo|test|bench. Makes .venv, installs the package and, for tests, Debian's prometheus, prometheus-pushgateway and chromium.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 purpose=${1:-demo}
@@ -46,7 +46,7 @@ apt_get() { # install Debian packages; on failure apt_fault says why in one line
     return 1
   fi
 }
-stop_service() { # the package starts a server on port 9090 and at every boot; the tests start their own
+stop_service() { # the package starts a server, now and at every boot; the tests start their own
   if [ -d /run/systemd/system ]; then
     as_root systemctl disable --now "$1" >>.setup.log 2>&1 || say "could not switch off the service $1. Run as root: systemctl disable --now $1"
   elif [ -x "/etc/init.d/$1" ]; then
@@ -122,12 +122,13 @@ fi
 if [ "$purpose" = test ]; then
   missing=
   command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="prometheus"
+  command -v prometheus-pushgateway >/dev/null || missing="$missing prometheus-pushgateway"
   command -v chromium >/dev/null || missing="$missing chromium"
   for package in $missing; do # one by one: what one distribution lacks does not cost the other
     begin=$(date +%s)
     say "installing the Debian package $package"
     if apt_get "$package"; then
-      [ "$package" != prometheus ] || stop_service prometheus
+      [ "$package" = chromium ] || stop_service "$package"
       say "installed in $(($(date +%s) - begin)) s"
     elif [ "${CI:-}" = true ]; then
       say "could not install $package: $apt_fault. The tests need it. Run as root: apt-get install $package"
