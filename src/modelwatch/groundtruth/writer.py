@@ -53,6 +53,11 @@ class _Asked:
             self.taken = not self.gone
             return self.taken
 
+    def put_back(self) -> None:
+        """Stop writing it: nothing came of it."""
+        with self.lock:
+            self.taken = False
+
     def leave(self) -> bool:
         """Let the caller go away; return whether it is now sure that nothing is written."""
         with self.lock:
@@ -88,6 +93,7 @@ class Writer:
     def _renew(self) -> None:
         self._samples: deque[Sample] = deque()
         self._asked: deque[_Asked] = deque()
+        self._writing: list[_Asked] = []  # taken from there
         self._drops: deque[str] = deque()  # not counted yet: append is atomic, whoever interrupts whom
         self._counting = threading.Lock()
         self._wake, self._stopping = threading.Event(), threading.Event()
@@ -150,7 +156,8 @@ class Writer:
         """
         if not labels:
             return []
-        if sum(len(other.labels) for other in list(self._asked)) >= MOST_LABELS or not self._start():
+        waiting = sum(len(other.labels) for other in [*list(self._asked), *self._writing])
+        if waiting >= MOST_LABELS or not self._start():
             raise StoreUnavailable(f"store: more labels wait than {self.store.database.where!r} takes. Send it again.")
         asked = _Asked(labels)
         self._asked.append(asked)
@@ -243,7 +250,7 @@ class Writer:
 
     def _write_labels(self) -> bool:
         """Write the labels of those who wait, in one transaction. Return whether they must be tried again."""
-        batch: list[_Asked] = []
+        batch = self._writing = []
         number = 0
         while self._asked and number < BATCH:
             asked = self._asked.popleft()
@@ -255,23 +262,26 @@ class Writer:
         try:
             self._take(batch)
         except StoreUnavailable as error:
-            if not error.busy:
-                self._failed(error)
-                for asked in batch:
-                    asked.answer([], error)
-                return False
-            for asked in reversed(batch):  # until their callers go away
-                with asked.lock:
-                    asked.taken = False
-                self._asked.appendleft(asked)
-            return True
+            self._failed(error)
+            if error.busy:
+                for asked in reversed(batch):  # until their callers go away
+                    asked.put_back()
+                    self._asked.appendleft(asked)
+            else:
+                self._refuse(batch, error)
+            return error.busy
         except BaseException as error:  # whatever it is: nobody waits in vain
-            for asked in batch:
-                asked.answer([], error)
+            self._refuse(batch, error)
             if not isinstance(error, ModelwatchError):
                 raise
             self._failed(error)
+        finally:
+            self._writing = []
         return False
+
+    def _refuse(self, batch: Sequence[_Asked], error: BaseException) -> None:
+        for asked in batch:
+            asked.answer([], error)
 
     def _take(self, batch: Sequence[_Asked]) -> None:
         with self.io:
