@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import copy
+import sqlite3
 import time
 from collections.abc import Callable
 from pathlib import Path
@@ -322,6 +323,27 @@ def test_a_real_host_tells_of_itself(tmp_path: Path) -> None:
     held = lines(status)
     assert (held["Values refused"].value, held["Labels over their cap"].value) == ("3", "10")
     assert itself(status).verdict.word == "Healthy"
+
+
+def test_a_damaged_row_is_told_at_once(tmp_path: Path) -> None:
+    """A row that cannot be read is named the moment it is read, and no count includes it."""
+    monitor = Monitor("m", "1", live=tmp_path / "live.db")
+    monitor.record("/p")
+    assert monitor.flush(10)
+    assert monitor.close()
+    db = sqlite3.connect(tmp_path / "live.db")
+    db.execute("UPDATE counts SET tally = x'00ff'")
+    db.commit()
+    db.close()
+    source = StatusSource(tmp_path / "live.db")
+    try:
+        for _ in range(2):
+            status = source.read()
+            assert status["monitor"]["damaged_rows"] == 1
+            assert status["monitor"]["counts"]["events"]["day"] == 0
+        assert lines(status)["Damage"].value == "1 row"
+    finally:
+        source.close()
 
 
 def test_a_host_that_cannot_be_read_tells_nothing(tmp_path: Path) -> None:

@@ -46,7 +46,7 @@ def itself(host: HostState, windows: Windows, live: Path, *, readable: bool) -> 
     return {
         "since": host.began if readable else None,
         "counts": {name: _counts(metric, hour, day) for name, metric in COUNTED.items()} if readable else None,
-        "damaged_rows": host.damaged_rows if readable else None,
+        "damaged_rows": host.damaged_rows + len(windows.damaged) if readable else None,
         "file": _file(live),
         "process": dict(host.process) if readable else {},
         "used": {name.replace("cpu_us", "cpu_s"): n for name, n in used.items()} if readable else {},

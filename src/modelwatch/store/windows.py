@@ -44,6 +44,7 @@ class Windows:
         self._sums: dict[tuple[Key, int], Tally] = defaultdict(Tally)
         self._inside: dict[tuple[Key, int], set[At]] = defaultdict(set)
         self._ahead: set[tuple[Key, At]] = set()
+        self.damaged: set[bytes] = set()  # rows that cannot be read and are in no sum
 
     def apply(self, changes: Changes, now: float, schemas: Mapping[Key, ModelSchema]) -> None:
         """Take new rows in and let old ones leave. `now`: Unix time of the evaluation.
@@ -156,6 +157,7 @@ class Windows:
         try:
             tally = Tally.load(blob)
         except (DamagedData, NewerFormat):
+            self.damaged.add(blob)
             return Tally()
         schema = self._schemas.get(key)
         return tally if schema is None else tally.matching(schema.fingerprints)
