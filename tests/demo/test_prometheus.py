@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import re
 import subprocess
 import sys
@@ -15,8 +16,16 @@ from support import free_port, require
 SECONDS = 60
 
 
+def is_near(value: float, truth: float, low: float, high: float) -> bool:
+    """Tell whether the truth is within twice the 95 % interval: true 9,999 times in 10,000."""
+    return value - 2 * (value - low) <= truth <= value + 2 * (high - value)
+
+
 def test_prometheus_sees_exactly_what_was_sent(tmp_path: Path) -> None:
-    """After a minute the total of /predict in Prometheus is what the generator sent, and no counter was ever reset."""
+    """After a minute the total of /predict in Prometheus is what the generator sent, and no counter was ever reset.
+
+    The accuracy that the labels give is the true one within its interval, in the terminal, the API and Prometheus alike.
+    """
     require("prometheus")
     port = free_port()
     command = [
@@ -41,10 +50,13 @@ def test_prometheus_sees_exactly_what_was_sent(tmp_path: Path) -> None:
         with running_prometheus(tmp_path / "prometheus", [f"127.0.0.1:{port}"]) as prometheus:
             time.sleep(SECONDS / 2)
             page = urllib.request.urlopen(f"http://127.0.0.1:{port}/metrics", timeout=10).read().decode()
+            time.sleep(max(0.0, begin + SECONDS - 3 - time.time()))
+            api = json.loads(urllib.request.urlopen(f"http://127.0.0.1:{port}/api/status", timeout=10).read())
             out, _ = demo.communicate(timeout=SECONDS)
             window = f"{int(time.time() - begin)}s"
             seen = prometheus.query(f'max_over_time(ml_requests_total{{endpoint="/predict"}}[{window}])')
             resets = prometheus.query(f"max(resets(ml_requests_total[{window}]))")
+            right = prometheus.query(f"max_over_time(ml_labels_total[{window}])")
             scrapes = prometheus.query(f"count_over_time(ml_model_info[{window}])")
     finally:
         demo.kill()
@@ -54,5 +66,25 @@ def test_prometheus_sees_exactly_what_was_sent(tmp_path: Path) -> None:
     assert list(seen.values()) == [int(sent[1].replace(",", ""))]
     assert list(resets.values()) == [0]
     assert max(scrapes.values()) > SECONDS / 2
+    told = re.search(r"right +([\d.]+) %", out)
+    assert told, out
+    truth = float(told[1]) / 100
+    known = api["models"][0]["quality"]["views"]["last"][-1]["accuracy"]
+    assert known["n"] > 100
+    assert is_near(known["value"], truth, known["low"], known["high"])
+    by_outcome = {
+        outcome: sum(n for labels, n in right.items() if ("outcome", outcome) in labels)
+        for outcome in ("correct", "wrong")
+    }
+    counted = sum(by_outcome.values())
+    assert known["n"] <= counted
+    assert is_near(by_outcome["correct"] / counted, truth, known["low"], known["high"])
+    status = [sys.executable, "-m", "modelwatch", "status", "--config", str(tmp_path / "modelwatch.yaml")]
+    shown = re.search(
+        r"last 1000 labels +([\d.]+) % +([\d.]+) to ([\d.]+) %",
+        subprocess.run(status, capture_output=True, text=True).stdout,
+    )
+    assert shown
+    assert is_near(float(shown[1]), 100 * truth, float(shown[2]), float(shown[3]))
     check = subprocess.run([require("promtool"), "check", "metrics"], input=page, capture_output=True, text=True)
     assert (check.returncode, check.stdout, check.stderr) == (0, "", "")

@@ -33,15 +33,41 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
     for model in state["models"]:
         lines += ["", f"{model['name']} {model['version']}  (last {state['window_s'] / 60:.0f} min)"]
         lines += [_reading_line(reading) for reading in model["readings"]]
+        lines += _quality_lines(model["quality"])
         details = model["details"]
-        lines.append(f"  {'In progress':<26}{details['in_progress']}")
+        lines.append(f"  {'In progress':<28}{details['in_progress']}")
         if details["errors_by_type"]:
             lines.append(
-                f"  {'Errors by type':<26}" + ", ".join(f"{kind} {n:,}" for kind, n in details["errors_by_type"])
+                f"  {'Errors by type':<28}" + ", ".join(f"{kind} {n:,}" for kind, n in details["errors_by_type"])
             )
         if details["refused"] or details["internal_errors"]:
             refused, faults = details["refused"], details["internal_errors"]
-            lines.append(f"  {'Monitor':<26}{refused:,} values refused, {faults:,} internal errors")
+            lines.append(f"  {'Monitor':<28}{refused:,} values refused, {faults:,} internal errors")
+    return lines
+
+
+def _quality_lines(quality: Mapping[str, Any] | None) -> list[str]:
+    """Return what the labels say: a line a view of the last labels, and one on those that are still to come."""
+    if quality is None:
+        return []
+    if quality["state"] != "ok":
+        return [f"  {'Labels':<28}cannot be read: {quality['reason']}"]
+    lines = []
+    for view in quality["views"]["last"]:
+        title, accuracy = f"Accuracy, {view['name']}", view["accuracy"]
+        if accuracy is None and view["regression"] is None:
+            lines.append(f"  {title:<28}{'unknown':<14}CANNOT TELL: {view['missing']['words']}")
+        elif accuracy is not None:
+            value, low, high = (f"{100 * accuracy[name]:.1f}" for name in ("value", "low", "high"))
+            objective = quality["objective"]
+            against = "" if objective is None else f", objective {100 * objective:g} %"
+            lines.append(f"  {title:<28}{value + ' %':<14}{low} to {high} % ({view['n']:,} labels{against})")
+        else:
+            found = view["regression"]
+            lines.append(f"  {'Error, ' + view['name']:<28}MAE {found['mae']:.4g} ({view['n']:,} labels)")
+    oldest = quality["oldest_waiting_s"]
+    waits = "" if oldest is None else f", the oldest for {oldest / 60:.0f} min"
+    lines.append(f"  {'Reviewed':<28}{quality['labelled']:,} labelled, {quality['waiting']:,} waiting{waits}")
     return lines
 
 
@@ -51,7 +77,7 @@ def _reading_line(reading: Mapping[str, Any]) -> str:
     value = "unknown" if reading["value"] is None else _value(reading["value"], reading["unit"])
     limit = "" if reading["limit"] is None else f", limit {_value(reading['limit'], reading['unit'])}"
     reason = f": {reading['reason']}" if reading["reason"] else ""
-    return f"  {name:<26}{value:<14}{MARK[reading['outcome']]}{reason} ({reading['samples']:,} requests{limit})"
+    return f"  {name:<28}{value:<14}{MARK[reading['outcome']]}{reason} ({reading['samples']:,} requests{limit})"
 
 
 def _value(value: float, unit: str) -> str:

@@ -16,6 +16,7 @@ from modelwatch.errors import ModelwatchError
 from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema
 from modelwatch.signals import Counts, Objectives
 from modelwatch.sources.itself import itself
+from modelwatch.sources.quality import QualitySource
 from modelwatch.store.live import MINUTE, Key
 from modelwatch.store.reader import HostState, LiveReader
 from modelwatch.store.windows import WINDOWS_S, Windows, first_start
@@ -49,6 +50,7 @@ class StatusSource:
     service, owner : names for people.
     objectives : {model: what is promised of it}.
     time_scale : divides every window; for demonstrations.
+    quality : of the labels; None where there is no store.
     """
 
     def __init__(
@@ -61,11 +63,12 @@ class StatusSource:
         time_scale: float = 1.0,
         clock: SteadyClock | None = None,
         notes: Callable[[], Iterable[str]] = tuple,
+        quality: QualitySource | None = None,
     ) -> None:
         self.live, self.service, self.owner = live, service, owner
         self.objectives, self.time_scale = dict(objectives or {}), time_scale
         self.clock = clock or SteadyClock()
-        self.notes = notes
+        self.notes, self.quality = notes, quality
         self._reader = LiveReader(live, self.clock.monotonic)
         self._windows, self._host = Windows(WINDOWS_S), HostState()
         self._lock = threading.Lock()
@@ -79,6 +82,7 @@ class StatusSource:
             owner=config.service.owner,
             objectives={name: objectives_of(model) for name, model in config.models.items()},
             time_scale=config.time_scale,
+            quality=QualitySource.from_config(config),
         )
 
     def read(self) -> dict[str, Any]:
@@ -86,9 +90,10 @@ class StatusSource:
 
         `models` has a mapping for each version that counted something in the last day: `readings` of every signal over
         the last five minutes (value, unit, samples, outcome, reason, limit), `details` (counts, quantiles in seconds,
-        what happens now), `history` (the last hour by the minute; None where nobody counted). Beside it `workers`,
-        `data_age_s`, `live`, which says whether the file could be read, and `monitor`, the state of modelwatch itself
-        (see `itself`). Never raises for a file that cannot be read: then `live.kept` is False and `live.reason` says why.
+        what happens now), `history` (the last hour by the minute; None where nobody counted), `quality` (see
+        `QualitySource.read`; None where there is no store). Beside it `workers`, `data_age_s`, `live`, which says
+        whether the file could be read, and `monitor`, the state of modelwatch itself (see `itself`). Never raises for a
+        file that cannot be read: then `live.kept` is False and `live.reason` says why.
         """
         with self._lock:
             now = self.clock.now()
@@ -133,6 +138,7 @@ class StatusSource:
             "readings": readings,
             "details": self._details(key, counts),
             "history": self._history(key, now),
+            "quality": None if self.quality is None else self.quality.read(key.model),
         }
 
     def _details(self, key: Key, counts: Counts) -> dict[str, Any]:
@@ -194,6 +200,8 @@ class StatusSource:
         """Close the file."""
         with self._lock:
             self._reader.close()
+            if self.quality is not None:
+                self.quality.close()
 
 
 def _errors_by_type(tally: Tally) -> list[list[Any]]:
