@@ -1,4 +1,4 @@
-"""The brief's names, alone: its own usage of sections 1 and 2 runs as written, but for the imports."""
+"""The names that are usable alone: exact over threads, bounded, and unmoved by hostile values."""
 
 from __future__ import annotations
 
@@ -16,7 +16,6 @@ from prometheus_client.parser import text_string_to_metric_families
 from modelwatch import (
     LatencyTracker,
     ThroughputMonitor,
-    monitor_ml_endpoint,
     standalone,
     track_confidence,
     track_prediction,
@@ -47,35 +46,6 @@ def samples(model: str) -> dict[tuple[str, ...], float]:
                 key = (sample.name, *labels)
                 found[key] = sample.value
     return found
-
-
-def test_usage_of_the_brief() -> None:
-    """The decorator, the trackers and the functions are used as the brief does, and their counts are on the page."""
-
-    class Model:
-        def predict(self, text: str) -> dict[str, object]:
-            return {"label": "positive" if "Great" in text else "negative", "confidence": 0.92}
-
-    model = Model()
-
-    @monitor_ml_endpoint(model_name="sentiment_classifier", endpoint="/predict")
-    def predict_sentiment(text: str) -> dict[str, object]:
-        return model.predict(text)
-
-    result = predict_sentiment("Great product!")
-    track_prediction("sentiment_classifier", str(result["label"]))
-    track_confidence("sentiment_classifier", 0.92)
-    track_confidence("sentiment_classifier", 0.4)
-    track_confidence("sentiment_classifier", 0.85, threshold=0.9)
-    monitor = ThroughputMonitor("sentiment_classifier")
-    monitor.record_request()
-    found = samples("sentiment_classifier")
-    assert found["ml_requests_total", "/predict"] == 1
-    assert found["ml_predictions_by_class_total", "positive"] == 2
-    assert found["ml_prediction_confidence_count",] == 4
-    assert found["ml_low_confidence_predictions_total", "0.7"] == 1
-    assert found["ml_low_confidence_predictions_total", "0.9"] == 1
-    assert not [key for key in found if key[0].endswith("internal_errors_total")]
 
 
 def test_calls_without_a_request_are_no_requests() -> None:
