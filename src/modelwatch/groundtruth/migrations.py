@@ -26,7 +26,7 @@ STEPS = (
         at DOUBLE PRECISION NOT NULL, withdrawn_at DOUBLE PRECISION, note TEXT,
         PRIMARY KEY (request_id, reviewer, label));
     CREATE TABLE skips (request_id TEXT NOT NULL, reviewer TEXT NOT NULL, PRIMARY KEY (request_id, reviewer));
-    CREATE TABLE audit (id {serial} PRIMARY KEY, at DOUBLE PRECISION NOT NULL, actor TEXT NOT NULL,
+    CREATE TABLE audit (id {serial} NOT NULL PRIMARY KEY, at DOUBLE PRECISION NOT NULL, actor TEXT NOT NULL,
         action TEXT NOT NULL, request_id TEXT, detail TEXT NOT NULL);
     CREATE INDEX audit_request ON audit (request_id);
     CREATE INDEX audit_at ON audit (at)
