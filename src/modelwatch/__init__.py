@@ -15,6 +15,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from modelwatch.config import Config as Config
     from modelwatch.config import load_config as load_config
+    from modelwatch.driftdetectors import ConceptDriftDetector as ConceptDriftDetector
+    from modelwatch.driftdetectors import DataDriftDetector as DataDriftDetector
     from modelwatch.errors import ConfigError as ConfigError
     from modelwatch.errors import ModelwatchError as ModelwatchError
     from modelwatch.record.monitor import Monitor as Monitor
@@ -29,8 +31,10 @@ if TYPE_CHECKING:
 
 __version__ = "0.1.0"
 __all__ = [
+    "ConceptDriftDetector",
     "Config",
     "ConfigError",
+    "DataDriftDetector",
     "GroundTruthSampler",
     "LatencyTracker",
     "ModelwatchError",
@@ -47,6 +51,7 @@ __all__ = [
 
 _WHERE = {
     **dict.fromkeys(("Config", "load_config"), "config"),
+    **dict.fromkeys(("ConceptDriftDetector", "DataDriftDetector"), "driftdetectors"),
     **dict.fromkeys(("ConfigError", "ModelwatchError"), "errors"),
     "Monitor": "record.monitor",
     "current_request": "record.request",
