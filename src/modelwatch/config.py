@@ -75,6 +75,7 @@ class GroundTruth(Section):
 
     sampling_rate: Ratio = 0.1
     strategy: Literal["uniform", "uncertainty", "stratified"] = "uniform"
+    strata: Literal["confidence", "prediction", "segment"] = "confidence"  # of the strategy stratified
     window: Count = 1000
     retention_s: Duration = Field(default=90 * DAY_S, validation_alias="retention")
     weekly_budget: Count | None = None

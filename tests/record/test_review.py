@@ -27,17 +27,17 @@ models:
     version: "{version}"
     task: {task}
     {classes}
-    ground_truth: {{sampling_rate: {rate}, strategy: {strategy}}}
+    ground_truth: {{sampling_rate: {rate}, strategy: {strategy}{more}}}
 store: sqlite:///truth.db
 live: live.db
 """
 
 
-def write(folder: Path, rate=1.0, strategy="uniform", version="1", task="classification"):
+def write(folder: Path, rate=1.0, strategy="uniform", version="1", task="classification", more=""):
     """Return the path of a configuration with a store."""
     classes = "classes: [a, b]" if task == "classification" else ""
     path = folder / "modelwatch.yaml"
-    path.write_text(CONFIG.format(rate=rate, strategy=strategy, version=version, task=task, classes=classes))
+    path.write_text(CONFIG.format(rate=rate, strategy=strategy, version=version, task=task, classes=classes, more=more))
     return path
 
 
@@ -226,6 +226,55 @@ def test_a_prediction_here_and_its_label_there(make, tmp_path):
     found = subprocess.run([sys.executable, "-c", code, *ids], capture_output=True, text=True, check=True)
     assert found.stdout.strip() == str(["matched"] * 5)
     assert counts(monitor, "ml_labels_total") == {("__none__", "correct"): 5}
+
+
+def test_strata_follow_the_labels(make):
+    """Where the model is often wrong more is kept, an hour after the labels say so; the average rate stays."""
+    monitor = make(strategy="stratified", rate=0.5)
+    review = monitor.review
+    now = [1_700_000_000.0]
+    review.clock = review.writer.store.clock = lambda: now[0]
+    assert review.design.levels == (0.5,)
+    for i in range(300):
+        confidence, label = (0.6, "ab"[i % 2]) if i < 150 else (0.99, "a")
+        signed = review.sign(f"{i:032x}")
+        monitor.record("/p", prediction="a", confidence=confidence, request_id=signed)
+        if chance(f"{i:032x}") < 0.5:
+            assert monitor.flush(5)
+            assert monitor.label(signed, label) == "matched"
+    now[0] += 3601
+    review.adapt()
+    unsure, sure = review.design.of("a", 0.6, None), review.design.of("a", 0.99, None)
+    assert unsure > 0.5 > sure > 0.1
+    assert 0.4 < (unsure + sure) / 2 < 0.6
+
+
+def test_a_budget_is_kept(make):
+    """Of 100 samples a week the rate is halved until they last, and then none is kept until Monday."""
+    monitor = make(more=", weekly_budget: 100")
+    review = monitor.review
+    monday = 1_700_438_400.0  # 2023-11-20 00:00 UTC
+    now = [monday + 3600.0]
+    review.clock = review.writer.store.clock = lambda: now[0]
+    monitor.flush(5)
+    for i in range(50):
+        monitor.record("/p", prediction="a", request_id=f"request {i}")
+    monitor.flush(5)
+    review.adapt()  # 50 in the first hour: 167 hours are to come, and 50 are left
+    assert review.design.levels == (0.5**8,)
+    now[0] += 600
+    for i in range(50):
+        review.design = review._full
+        monitor.record("/p", prediction="a", request_id=f"more {i}")
+    monitor.flush(5)
+    review.adapt()
+    assert review.design.most == 0
+    monitor.record("/p", prediction="a", request_id="too much")
+    monitor.flush(5)
+    assert len(review.writer.store.rows("m", unlabelled=True)) == 100
+    now[0] = monday + 7 * 86_400 + 1
+    review.adapt()
+    assert review.design.levels == (1.0,)
 
 
 def test_many_threads_label_the_same(make):

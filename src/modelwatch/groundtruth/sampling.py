@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 from bisect import bisect_left
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, replace
 from hashlib import sha256
 from itertools import pairwise
@@ -142,6 +142,35 @@ class Seen:
     def accuracy(self) -> float | None:
         """Weighted share of right answers; None with too few labels."""
         return self.right_weight / self.labelled_weight if self.labels >= FEWEST and self.labelled_weight else None
+
+
+def stratum_of(field: Stratum, prediction: Any, confidence: float, segment: Any) -> Any:
+    """Return the stratum of a prediction, None where it is in none; confidence: NaN is none."""
+    if field == "confidence":
+        return bisect_left(STRATA_EDGES, confidence) if confidence == confidence else None
+    return prediction if field == "prediction" else segment
+
+
+def seen_of(
+    field: Stratum,
+    predictions: Iterable[Any],
+    labels: Iterable[Any],
+    confidence: Iterable[float],
+    segments: Iterable[Any],
+    inclusion: Iterable[float],
+) -> dict[Any, Seen]:
+    """Return what samples say of their strata; a label of None is none yet."""
+    found: dict[Any, list[float]] = {}
+    for prediction, label, sure, segment, kept in zip(
+        predictions, labels, confidence, segments, inclusion, strict=True
+    ):
+        sums = found.setdefault(stratum_of(field, prediction, sure, segment), [0.0, 0.0, 0.0, 0.0])
+        sums[0] += 1 / kept
+        if label is not None:
+            sums[1] += 1
+            sums[2] += 1 / kept
+            sums[3] += (prediction == label) / kept
+    return {name: Seen(s[0], int(s[1]), s[2], s[3]) for name, s in found.items() if name is not None}
 
 
 def stratified(rate: float, seen: Mapping[Any, Seen] | None = None, field: Stratum = "confidence") -> Design:

@@ -82,6 +82,9 @@ class Writer:
     def __init__(self, store: Store, max_bytes: int | None = None, most_samples: int = MOST_SAMPLES) -> None:
         self.store, self.max_bytes, self.most_samples = store, max_bytes, most_samples
         self.on_matched: list[Callable[[Labelled], object]] = []  # called, in the thread, for an early label to count
+        self.on_minute: list[
+            Callable[[], object]
+        ] = []  # called, in the thread, once a minute and before the first sample
         self.on_fault: list[Callable[[str, BaseException], object]] = []
         self.stored = 0  # samples
         self.kept: bool | None = None  # whether the last transaction was committed; None before the first
@@ -103,6 +106,7 @@ class Writer:
         self.io = threading.Lock()  # held while the store is at work, so that a fork does not happen then
         self._rest_until = self._said_at = float("-inf")
         self._purge_at = time.monotonic() + PURGE_EVERY_S
+        self._told_at = float("-inf")
 
     @classmethod
     def of(cls, url: str, retention_s: float = RETENTION_S, max_bytes: int | None = None) -> Writer:
@@ -225,6 +229,7 @@ class Writer:
             wait = SAMPLES_EVERY_S
             try:
                 flushes = self._flushes
+                self._tell_minute()
                 busy = self._write_labels()
                 done = self._write_samples(flushing=flushes > self._flushed)
                 if done and not busy:
@@ -334,6 +339,17 @@ class Writer:
                     tell(labelled)
                 except Exception as error:  # noqa: BLE001 - a listener's own
                     self._fault("matched", error)
+
+    def _tell_minute(self) -> None:
+        if time.monotonic() < self._told_at + PURGE_EVERY_S:
+            return
+        self._told_at = time.monotonic()
+        for tell in list(self.on_minute):
+            try:
+                with self.io:
+                    tell()
+            except Exception as error:  # noqa: BLE001 - a listener's own
+                self._fault("minute", error)
 
     def _purge(self) -> bool:
         """Remove some of what is too old, or too much, once a minute. Return whether no more is to be removed now."""

@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 from modelwatch.errors import ModelwatchError, UnknownLabel
 from modelwatch.events import LabelCount
 from modelwatch.groundtruth.ids import LENGTH, RAW, Signer
-from modelwatch.groundtruth.sampling import Design, chance, stratified, uncertainty, uniform
+from modelwatch.groundtruth.sampling import Design, chance, halvings, seen_of, stratified, uncertainty, uniform
 from modelwatch.groundtruth.store import REQUEST_ID, Sample, TrueLabel
 from modelwatch.groundtruth.writer import Writer
 from modelwatch.kernel import Kernel
@@ -30,6 +30,9 @@ if TYPE_CHECKING:
 
 SECRET = "MODELWATCH_SECRET"  # noqa: S105 - the name of a variable
 FLUSH_S = 2.0
+HOUR_S, WEEK_S = 3600.0, 604_800.0
+MONDAY_S = 4 * 86_400.0  # 1970 began on a Thursday
+MOST_ROWS = 20_000  # samples that the strata are told from
 MOST_INPUT = 16_384  # characters of what a reviewer is shown
 MOST_ITEMS, MOST_DEPTH = 5000, 20  # of it, where it is no text
 HUGE = 2**63  # whole numbers from here on are shown as floats
@@ -43,7 +46,7 @@ class Review:
     key : the model and its version.
     worker : whose recorder of the model counts what is kept and what the labels say.
     writer : of the store that the service shares.
-    design : which predictions are kept.
+    settings : which predictions are kept, and how many.
     clock : Unix seconds.
     """
 
@@ -52,16 +55,21 @@ class Review:
         key: Key,
         worker: Worker,
         writer: Writer,
-        design: Design,
+        settings: GroundTruth,
         clock: Callable[[], float] = time.time,
     ) -> None:
-        self.key, self.writer, self.design, self.clock = key, writer, design, clock
+        self.key, self.writer, self.clock, self.settings = key, writer, clock, settings
+        self._full = self.design = design_of(settings)
+        self._halvings: int | None = 0
+        self._strata_at = float("-inf")
         self._worker = worker
         self.recorder = recorder = worker.recorders[key]
         self.classes = recorder.kernel.schema.classes  # None: a regression
         self.signer: Signer | None = None
         self._find_key()
         writer.on_matched.append(self.matched)
+        if settings.strategy == "stratified" or settings.weekly_budget is not None:
+            writer.on_minute.append(self.adapt)
         writer.on_fault.append(lambda where, error: recorder.faults.add(where, error, ours=False))
 
     def _find_key(self) -> None:
@@ -98,7 +106,7 @@ class Review:
         if luck >= design.most:
             return
         inclusion = design.of(prediction, confidence, segment)
-        if luck >= inclusion:
+        if luck >= inclusion or not inclusion:
             return
         sample = self._sample(raw, inclusion, endpoint, prediction, confidence, segment, features, given)
         if sample is None:
@@ -147,6 +155,28 @@ class Review:
         if self.sign in signing:
             signing.remove(self.sign)
 
+    def adapt(self) -> None:
+        """Follow what the store knows: the strata once an hour, and what is left of the week's budget.
+
+        Called once a minute by the thread that writes. Replicas share the store, so they come to the same design.
+        """
+        now, settings, store = self.clock(), self.settings, self.writer.store
+        if settings.strategy == "stratified" and now - self._strata_at >= HOUR_S:
+            rows = store.rows(self.key.model, last=MOST_ROWS, unlabelled=True)
+            seen = seen_of(
+                settings.strata, rows.predictions, rows.labels, rows.confidence, rows.segments, rows.inclusion
+            )
+            self._full = stratified(settings.sampling_rate, seen, settings.strata)
+            self._strata_at = now
+        budget = settings.weekly_budget
+        if budget is not None:
+            begun = now - (now - MONDAY_S) % WEEK_S
+            at = store.rows(self.key.model, since=begun, last=budget + MOST_ROWS, unlabelled=True).predicted_at
+            lately = float((at >= now - HOUR_S).sum()) * 2.0 ** (self._halvings or 0)
+            hours = (begun + WEEK_S - now) / HOUR_S
+            self._halvings = halvings(budget, len(at), lately * hours)
+        self.design = uniform(0.0) if self._halvings is None else self._full.scaled(self._halvings)
+
     # -- what people say -----------------------------------------------------------------------------------------------
 
     def label(
@@ -169,7 +199,8 @@ class Review:
         if issued_at is None:
             self.writer.flush(FLUSH_S)  # an id without a signature may be of nobody: its sample must be there
         elif (luck := chance(raw)) < self.design.most:
-            sampled = True if luck < self.design.levels[0] else None
+            sure = self.settings.weekly_budget is None and self.settings.strategy != "stratified"
+            sampled = True if sure and luck < self.design.levels[0] else None
         labelled = self.writer.label(TrueLabel(raw, value, reviewer, at, issued_at, sampled, note))
         unknown = issued_at is None and labelled.state == "not_sampled"
         state = "unknown_id" if unknown else labelled.state
@@ -280,7 +311,7 @@ def open_review(monitor: Monitor, url: str, model: ModelConfig) -> Review:
     if found is None:
         truth = model.ground_truth
         writer = Writer.of(url, truth.retention_s)
-        found = Review(monitor.key, monitor.worker, writer, design_of(truth))
+        found = Review(monitor.key, monitor.worker, writer, truth)
         monitor.worker.reviews[monitor.key] = found
         signing.append(found.sign)
     return found
@@ -290,4 +321,6 @@ def design_of(truth: GroundTruth) -> Design:
     """Return the sampling design that a configuration asks for."""
     if truth.strategy == "uncertainty":
         return uncertainty(truth.sampling_rate)
-    return stratified(truth.sampling_rate) if truth.strategy == "stratified" else uniform(truth.sampling_rate)
+    if truth.strategy == "stratified":
+        return stratified(truth.sampling_rate, field=truth.strata)
+    return uniform(truth.sampling_rate)
