@@ -19,6 +19,7 @@ from modelwatch import Monitor, current_request, names
 from modelwatch.kernel import Kernel
 from modelwatch.record.request import detached
 from modelwatch.schema import ModelSchema
+from modelwatch.testing import stream
 
 pytestmark = pytest.mark.filterwarnings("ignore")  # numpy warns of masked values; a warning is not raised in a service
 
@@ -303,14 +304,10 @@ def test_values_that_raise_when_they_go(make, monkeypatch):
 
 def valid(n):
     """Return the arguments of n good requests; sums of their values are exact in any order."""
-    return [
-        {
-            "endpoint": f"/{i % 2}", "duration": (i % 40) / 64, "prediction": "ab"[i % 3 == 0], "confidence": (i % 65) / 64,
-            "features": {"x": (i % 97) / 16 - 3, "y": (i % 31) / 8, "c": ("red", "blue")[i % 2]}, "segment": f"s{i % 4}",
-            "error": "ValueError" if i % 10 == 0 else None,
-        }
-        for i in range(n)
-    ]  # fmt: skip
+    made = stream(
+        1, n, classes=("a", "b"), numeric=("x", "y"), categories={"c": ("red", "blue")}, error_ratio=0.1
+    )  # fmt: skip
+    return [prediction._asdict() for prediction in made]
 
 
 def put(row, field, value):
@@ -430,6 +427,7 @@ import pathlib, sys
 from counting import page_values
 from modelwatch import Monitor
 from modelwatch.schema import ModelSchema
+from modelwatch.testing import stream
 
 monitor = Monitor("m", "1", ModelSchema(categorical={"c": ("red",)}), live=sys.argv[1])
 n = int(sys.argv[2])

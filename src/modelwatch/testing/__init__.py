@@ -3,8 +3,10 @@
 from modelwatch.testing.deaths import Death, KillAt, acknowledge, reached
 from modelwatch.testing.faults import ClockJump, FakeClock, StuckStore, TornFile
 from modelwatch.testing.servers import Prometheus, Service, running_prometheus, running_service
+from modelwatch.testing.streams import HOSTILE, stream
 
 __all__ = [
+    "HOSTILE",
     "ClockJump",
     "Death",
     "FakeClock",
@@ -17,4 +19,5 @@ __all__ = [
     "reached",
     "running_prometheus",
     "running_service",
+    "stream",
 ]

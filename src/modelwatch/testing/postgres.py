@@ -81,6 +81,21 @@ class Postgres:
             raise ModelwatchError(fault("psql", "answer", done.stderr.strip()[:200], "success", "See its log."))
         return done.stdout.strip()
 
+    def copy(self, source: str, target: str) -> None:
+        """Restore a dump of one database, by its address, into another one, which is empty.
+
+        Raises
+        ------
+        ModelwatchError   it failed.
+        """
+        dump = self._folder / f"{secrets.token_hex(4)}.sql"
+        steps = (("pg_dump", "-f", str(dump)), ("psql", "-X", "-q", "-v", "ON_ERROR_STOP=1", "-f", str(dump)))
+        for (program, *arguments), address in zip(steps, (source, target), strict=True):
+            command = [str(self._programs / program), *arguments, address.replace("+psycopg", "")]
+            done = subprocess.run(command, capture_output=True, text=True, timeout=READY_S, check=False)
+            if done.returncode != 0:
+                raise ModelwatchError(fault(program, "answer", done.stderr.strip()[:200], "success", "See its log."))
+
     def start(self) -> None:
         """Start it, again after `stop` or `kill`, on the same port and data.
 
