@@ -1,4 +1,4 @@
-"""Predictions that are the same in every run, as a service would record them; with drift and hostile values if asked."""
+"""Predictions that are the same in every run, as a service would record them: with drift and hostile values."""
 
 from __future__ import annotations
 
