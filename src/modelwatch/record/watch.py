@@ -138,10 +138,10 @@ def _plain(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
             watch.failed(start, name_of(type(error)))
             raise
         try:
-            read = type(result) in READ
+            simple = plain and type(result) not in READ and get() is None
         except Exception:  # noqa: BLE001 - a class without a hash
-            read = False
-        if plain and not read and get() is None:
+            simple = get() is None
+        if simple:
             append(perf_counter() - start)
             try:
                 leave()
@@ -149,9 +149,9 @@ def _plain(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
                 pass
             if len(seconds) > full:
                 watch.monitor.recorder.relieve()
-        elif read and type(result) is not dict:
+        elif type(result) is not dict and _is_undone(type(result)):
             leave()
-            return _wrapper_of(result)(watch, lambda *_, **__: result)(*args, **kwargs)
+            return _watched_until_done(watch, result, args, kwargs)
         else:
             watch.succeeded(start, result, args, kwargs)
         return result
@@ -159,8 +159,14 @@ def _plain(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
     return watched
 
 
-def _wrapper_of(result: Any) -> Callable[[Watch, Callable[..., Any]], Callable[..., Any]]:
-    return {CoroutineType: _coroutine, GeneratorType: _generator, AsyncGeneratorType: _async_generator}[type(result)]
+# Apart from `_plain`: a variable of it that a lambda or a generator reads would cost each of its calls a cell.
+def _is_undone(kind: type) -> bool:
+    return any(kind is undone for undone in UNDONE)
+
+
+def _watched_until_done(watch: Watch, result: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
+    wrappers = {CoroutineType: _coroutine, GeneratorType: _generator, AsyncGeneratorType: _async_generator}
+    return wrappers[type(result)](watch, lambda *_, **__: result)(*args, **kwargs)
 
 
 def _coroutine(watch: Watch, function: Callable[..., Any]) -> Callable[..., Any]:
