@@ -9,7 +9,7 @@ from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 import pytest
-from sqlalchemy import inspect, text
+from sqlalchemy import Connection, inspect, text
 
 from modelwatch.errors import ConfigError, ModelwatchError, NewerFormat, StoreUnavailable
 from modelwatch.groundtruth import tables
@@ -194,6 +194,20 @@ def test_a_driver_that_is_missing_is_named_with_its_extra(missing: str, extra: s
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, timeout=60, check=False)
     assert f"pip install 'modelwatch[{extra}]'" in done.stdout
     assert "hunter2" not in done.stdout + done.stderr
+
+
+def test_every_commit_reaches_the_disk(store: Store, postgres: Postgres) -> None:
+    """Whatever the default of the engine or of its administrator: synchronous."""
+
+    def setting(connection: Connection) -> object:
+        if store.database.engine_name == "sqlite":
+            return [connection.exec_driver_sql(f"PRAGMA {name}").scalar() for name in ("synchronous", "journal_mode")]
+        return connection.exec_driver_sql("SHOW synchronous_commit").scalar()
+
+    if store.database.engine_name == "postgresql":
+        store.close()
+        postgres.run(f"ALTER DATABASE {store.database.url.database} SET synchronous_commit = off")
+    assert store.database.read(setting) in ([2, "wal"], "on")
 
 
 def test_a_store_in_memory(time: Callable[[], float]) -> None:

@@ -25,6 +25,7 @@ Answer = TypeVar("Answer")
 
 BUSY_S = 5.0  # how long a transaction waits for others
 CONNECT_S = 5
+SILENT_S = 10
 STATEMENT_S = 60
 MEETINGS = 8  # how often a transaction that met another one is tried again
 MEMORY = (None, "", ":memory:")
@@ -209,7 +210,8 @@ def _engine(url: URL, where: str, busy_s: float) -> Engine:
         options["connect_args"] = {
             "connect_timeout": CONNECT_S,
             "application_name": "modelwatch",
-            "options": f"-c lock_timeout={round(busy_s * 1000)} -c statement_timeout={STATEMENT_S * 1000}",
+            "tcp_user_timeout": SILENT_S * 1000,  # a server that the network has lost
+            "keepalives_idle": SILENT_S,
         }
     try:
         engine = create_engine(url, **options)
@@ -219,7 +221,7 @@ def _engine(url: URL, where: str, busy_s: float) -> Engine:
         event.listen(engine, "connect", lambda db, _: _prepare_sqlite(db, where))
         event.listen(engine, "begin", _begin_sqlite)
     else:
-        event.listen(engine, "connect", _prepare_postgres)
+        event.listen(engine, "connect", lambda db, _: _prepare_postgres(db, busy_s))
     return engine
 
 
@@ -241,11 +243,14 @@ def _begin_sqlite(connection: Connection) -> None:
     connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
 
 
-def _prepare_postgres(db: Any, _: object) -> None:
-    """Let every commit reach the disk before it is answered, whatever the server's default."""
+def _prepare_postgres(db: Any, busy_s: float) -> None:
+    """Let every commit reach the disk before it is answered, whatever the server's default, and no wait be endless."""
     with db.cursor() as cursor:
         cursor.execute(
-            "SELECT set_config('synchronous_commit', 'on', false) WHERE current_setting('synchronous_commit') = 'off'"
+            "SELECT set_config('lock_timeout', %s, false), set_config('statement_timeout', %s, false),"
+            " CASE current_setting('synchronous_commit')"
+            " WHEN 'off' THEN set_config('synchronous_commit', 'on', false) END",
+            (f"{round(busy_s * 1000)}", f"{STATEMENT_S * 1000}"),
         )
     db.commit()
 
