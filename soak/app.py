@@ -36,6 +36,13 @@ async def predict() -> dict[str, int]:
     return {"pid": os.getpid()}
 
 
+@app.get("/fail")
+def fail(seconds: float) -> None:
+    """Fail, after a while."""
+    time.sleep(seconds)
+    raise TimeoutError
+
+
 @app.get("/block")
 def block(seconds: float) -> str:
     """Block the counting for a while."""
