@@ -124,6 +124,7 @@ if [ "$purpose" = test ]; then
   command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="prometheus"
   command -v prometheus-pushgateway >/dev/null || missing="$missing prometheus-pushgateway"
   command -v chromium >/dev/null || missing="$missing chromium"
+  command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
   for package in $missing; do # one by one: what one distribution lacks does not cost the other
     begin=$(date +%s)
     say "installing the Debian package $package"

@@ -2,6 +2,7 @@
 
 from modelwatch.testing.deaths import Death, KillAt, acknowledge, reached
 from modelwatch.testing.faults import ClockJump, FakeClock, StuckStore, TornFile
+from modelwatch.testing.postgres import Postgres, running_postgres
 from modelwatch.testing.servers import Prometheus, Service, running_prometheus, running_service
 from modelwatch.testing.streams import HOSTILE, stream
 
@@ -11,12 +12,14 @@ __all__ = [
     "Death",
     "FakeClock",
     "KillAt",
+    "Postgres",
     "Prometheus",
     "Service",
     "StuckStore",
     "TornFile",
     "acknowledge",
     "reached",
+    "running_postgres",
     "running_prometheus",
     "running_service",
     "stream",
