@@ -21,6 +21,7 @@ except ImportError:  # the core without [server]
 
 CONFIG = "modelwatch.yaml"
 OK, FAILED, USAGE = 0, 1, 2
+MOST_PROBLEMS = 20  # lines on entries that cannot be taken
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
@@ -113,6 +114,46 @@ def profile(
     roles = {"prediction": prediction, "confidence": confidence, "label": label}
     for line in profile_command(Path(data), output, show=show, say=_progress, **columns, **roles):
         typer.echo(line)
+
+
+label = typer.Typer(no_args_is_help=True, help="Samples out, labels in: for Label Studio, or as CSV.")
+app.add_typer(label, name="label")
+
+
+@label.command("export")
+def label_export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file: .csv, or .json for Label Studio.")],
+    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
+    model: Annotated[str | None, typer.Option(help="The model; needed where there are several.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, the oldest first.", min=1)] = 1000,
+) -> None:
+    """Write predictions that wait for a label, as tasks for Label Studio or as CSV with an empty column true_label."""
+    from modelwatch.labelcommands import export_labels
+
+    n, left = export_labels(config, model, output, limit)
+    typer.echo(f"{output}: {n:,} samples without a label, {left:,} more wait")
+
+
+@label.command("import")
+def label_import(
+    file: Annotated[Path, typer.Argument(help="Annotations of Label Studio (JSON, JSON-MIN), or CSV.")],
+    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
+    model: Annotated[str | None, typer.Option(help="The model; needed where there are several.")] = None,
+) -> None:
+    """Take the labels of a file. Taking them again does no harm.
+
+    Exit code 1 when an entry could not be taken.
+    """
+    from modelwatch.labelcommands import import_labels
+
+    states, problems = import_labels(config, model, file)
+    for line in problems[:MOST_PROBLEMS]:
+        typer.echo(line, err=True)
+    if len(problems) > MOST_PROBLEMS:
+        typer.echo(f"{len(problems) - MOST_PROBLEMS:,} more entries could not be taken", err=True)
+    found = ", ".join(f"{state} {n:,}" for state, n in sorted(states.items())) or "no labels"
+    typer.echo(f"{file}: {found}")
+    raise typer.Exit(FAILED if problems else OK)
 
 
 def _progress(line: str) -> None:

@@ -62,6 +62,18 @@ def _claim(
     return [_sample(row) for row in found]
 
 
+def waiting(store: Store, model: str, n: int | None = None) -> list[Sample]:
+    """Return samples without a label, the oldest first, whoever holds them.
+
+    Raises
+    ------
+    StoreUnavailable, NewerFormat   they cannot be read now.
+    """
+    query = select(samples).where(samples.c.model == model, samples.c.label.is_(None))
+    query = query.order_by(samples.c.predicted_at, samples.c.request_id).limit(n)
+    return store.database.read(lambda connection: [_sample(row) for row in connection.execute(query)])
+
+
 def _sample(row: Any) -> Sample:
     return Sample(
         request_id=row.request_id,

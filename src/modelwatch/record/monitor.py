@@ -283,7 +283,9 @@ class Monitor:
                 "store: there is none; expected one for labels. Write store: sqlite:///modelwatch.db in the"
                 " configuration."
             )
-        return self.review.label(request_id, true_label, reviewer, at, note, trusted=trusted)
+        from modelwatch.record.review import Said
+
+        return self.review.label(Said(request_id, true_label, reviewer, at, note), trusted=trusted)
 
     # -- what comes out ------------------------------------------------------------------------------------------------
 

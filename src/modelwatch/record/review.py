@@ -6,9 +6,9 @@ import itertools
 import json
 import os
 import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, NamedTuple
 
 from modelwatch.errors import ModelwatchError, UnknownLabel
 from modelwatch.events import LabelCount
@@ -30,12 +30,23 @@ if TYPE_CHECKING:
 
 SECRET = "MODELWATCH_SECRET"  # noqa: S105 - the name of a variable
 FLUSH_S = 2.0
+BATCH = 1000  # labels in one transaction
 HOUR_S, WEEK_S = 3600.0, 604_800.0
 MONDAY_S = 4 * 86_400.0  # 1970 began on a Thursday
 MOST_ROWS = 20_000  # samples that the strata are told from
 MOST_INPUT = 16_384  # characters of what a reviewer is shown
 MOST_ITEMS, MOST_DEPTH = 5000, 20  # of it, where it is no text
 HUGE = 2**63  # whole numbers from here on are shown as floats
+
+
+class Said(NamedTuple):
+    """A label as somebody gives it; see `Monitor.label`."""
+
+    request_id: str
+    true_label: Any
+    reviewer: str | None = None
+    at: float | None = None
+    note: str | None = None
 
 
 class Review:
@@ -86,9 +97,8 @@ class Review:
             return request_id
         return self.signer.sign(request_id, self.clock())
 
-    def recorder_of(self, version: str) -> Recorder:
+    def recorder_of(self, key: Key) -> Recorder:
         """Return the counts of a version, which may not be served any more."""
-        key = Key(self.key.model, version)
         found = self._worker.recorders.get(key)
         if found is None:
             found = Recorder(Kernel(self.recorder.kernel.schema), self._worker.faults)
@@ -179,44 +189,73 @@ class Review:
 
     # -- what people say -----------------------------------------------------------------------------------------------
 
-    def label(
-        self,
-        request_id: str,
-        true_label: Any,
-        reviewer: str | None,
-        at: float | None,
-        note: str | None,
-        *,
-        trusted: bool,
-    ) -> str:
+    def label(self, said: Said, *, trusted: bool) -> str:
         """Take a label; see `Monitor.label`."""
-        value = self._value(true_label)
-        raw, issued_at = self._known(request_id, trusted=trusted)
-        if raw is None:
-            self.recorder.labels.append(LabelCount(state="unknown_id"))
-            return "unknown_id"
-        sampled: bool | None = False
-        if issued_at is None:
+        (answer,) = self.label_many([said], trusted=trusted)
+        if isinstance(answer, UnknownLabel):
+            raise answer
+        return answer
+
+    def label_many(self, given: Sequence[Said], *, trusted: bool) -> list[str | UnknownLabel]:
+        """Take labels, in one transaction; for each return its state, or why it is no label of this model.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   they may not be stored; sending them again does no harm.
+        """
+        answers: list[str | UnknownLabel] = []
+        labels: list[tuple[int, TrueLabel]] = []
+        if any(not self._is_signed(said.request_id) for said in given):
             self.writer.flush(FLUSH_S)  # an id without a signature may be of nobody: its sample must be there
-        elif (luck := chance(raw)) < self.design.most:
+        for said in given:
+            try:
+                label = self._read(said, trusted=trusted)
+            except UnknownLabel as error:
+                answers.append(error)
+                continue
+            if label is None:
+                self.recorder.labels.append(LabelCount(state="unknown_id"))
+            else:
+                labels.append((len(answers), label))
+            answers.append("unknown_id")
+        for start in range(0, len(labels), BATCH):
+            some = labels[start : start + BATCH]
+            for (at, label), labelled in zip(some, self.writer.label_many([one for _, one in some]), strict=True):
+                unknown = label.issued_at is None and labelled.state == "not_sampled"
+                state = "unknown_id" if unknown else labelled.state
+                self._count(labelled, state)
+                answers[at] = state
+        return answers
+
+    def _read(self, said: Said, *, trusted: bool) -> TrueLabel | None:
+        """Return what is to be stored; None for an id that nobody was given.
+
+        Raises
+        ------
+        UnknownLabel   no label of this model.
+        """
+        value = self._value(said.true_label)
+        raw, issued_at = self._known(said.request_id, trusted=trusted)
+        if raw is None:
+            return None
+        sampled: bool | None = False
+        if issued_at is not None and (luck := chance(raw)) < self.design.most:
             sure = self.settings.weekly_budget is None and self.settings.strategy != "stratified"
             sampled = True if sure and luck < self.design.levels[0] else None
-        labelled = self.writer.label(TrueLabel(raw, value, reviewer, at, issued_at, sampled, note))
-        unknown = issued_at is None and labelled.state == "not_sampled"
-        state = "unknown_id" if unknown else labelled.state
-        self._count(labelled, state)
-        return state
+        return TrueLabel(raw, value, said.reviewer, said.at, issued_at, sampled, said.note)
 
     def _count(self, labelled: Labelled, state: str | None) -> None:
-        """Count a label, under the version of the model that it is about."""
+        """Count a label, under the model and version that it is about."""
         right = labelled.right if labelled.first else None
         recorder = self.recorder
-        version = labelled.model_version
-        if right is not None and version is not None and version != self.key.version:
-            recorder = self.recorder_of(version)
-            self.recorder.labels.append(LabelCount(state=state))
-            state = None
-        recorder.labels.append(LabelCount(state, labelled.segment, labelled.inclusion, right))
+        if right is not None and labelled.model_name is not None and labelled.model_version is not None:
+            recorder = self.recorder_of(Key(labelled.model_name, labelled.model_version))
+        recorder.labels.append(LabelCount(None, labelled.segment, labelled.inclusion, right))
+        if state is not None:
+            self.recorder.labels.append(LabelCount(state))
+
+    def _is_signed(self, request_id: str) -> bool:
+        return self.signer is not None and self.signer.verify(request_id) is not None
 
     def _known(self, request_id: str, *, trusted: bool) -> tuple[str | None, float | None]:
         """Return (the id itself, when it was handed out); None for an id that nobody was given."""
