@@ -60,7 +60,7 @@ ROWS = st.lists(
         confidence=st.floats(0, 1) | st.just(math.nan),
         segment=st.sampled_from(["a", "b", "c", "d", "e", "f", None]),
         inclusion=st.sampled_from([0.05, 0.1, 0.5, 1.0]),
-        age=st.sampled_from([60.0, 2 * HOUR, 30 * HOUR, 60 * HOUR, 10 * DAY, 60 * DAY]),
+        age=st.sampled_from([60.0, HOUR, 2 * HOUR, DAY, 2 * DAY, 30 * HOUR, 60 * HOUR, 10 * DAY, 60 * DAY]),
         delay=st.sampled_from([1.0, 600.0, 5 * HOUR, 30 * HOUR]),
     ),
     max_size=80,
@@ -294,6 +294,8 @@ def test_regression() -> None:
     assert view.sentence().startswith("all: MAE 1.5 (1.4")
     few = look(rows[:40], task="regression", windows=(Window("all", 0, 10 * DAY),)).windows[0]
     assert [segment.missing for segment in few.segments] == [Missing(20, 30), Missing(20, 30)]
+    just = look(rows[:60], task="regression", windows=(Window("all", 0, 10 * DAY),)).windows[0]
+    assert [segment.n for segment in just.segments if segment.regression is not None] == [30, 30]
 
 
 def test_labels_to_come_are_not_known_yet() -> None:

@@ -15,6 +15,7 @@ from prometheus_client.parser import text_string_to_metric_families
 from modelwatch import GroundTruthSampler, SegmentPerformanceTracker, standalone
 from modelwatch.groundtruth.sampling import chance
 from modelwatch.quality import Accuracy, Missing
+from modelwatch.record.recorder import MOST
 from modelwatch.statistics import wilson
 
 
@@ -121,6 +122,20 @@ def test_one_label_a_prediction() -> None:
     assert sampler.calculate_accuracy() == 0.02
     assert sampler.states == {"matched": 50, "duplicate": 100, "conflict": 1, "not_sampled": 0, "unknown_id": 0}
     assert samples("repeats")["ml_labels_total", "__none__", "wrong"] == 50  # counters have the first label only
+
+
+def test_a_corrected_label_is_the_latest() -> None:
+    """The last 30 labels are the 29 last predictions' and the one that was corrected; a repeated one stays where it is."""
+    sampler = GroundTruthSampler("corrected", sampling_rate=1.0)
+    for i in range(60):
+        sampler.sample_prediction(f"r{i}", "positive")
+        sampler.add_ground_truth(f"r{i}", "positive" if i else "negative")
+    assert sampler.accuracy(last=30) == told(30, 30)
+    assert sampler.add_ground_truth("r0", "negative") == "duplicate"
+    assert sampler.accuracy(last=30) == told(30, 30)
+    assert sampler.add_ground_truth("r1", "negative") == "conflict"
+    assert sampler.accuracy(last=30) == told(29, 30)
+    assert sampler.accuracy(last=60) == told(58, 60)
 
 
 def test_a_label_before_its_prediction_is_matched_when_it_comes() -> None:
@@ -300,7 +315,7 @@ def test_a_full_buffer_is_folded_by_the_caller() -> None:
     """Counts are never dropped: beyond the limit of the buffer the caller counts a chunk itself."""
     tracker = SegmentPerformanceTracker("full")
     recorder = standalone.default_monitor("full").recorder
-    for _ in range(recorder.limit * 3):
+    for _ in range(recorder.limit * 6):
         tracker.record_prediction("a", True)
-    assert len(recorder.labels) <= recorder.limit + 1
-    assert samples("full")["ml_labels_total", "a", "correct"] == recorder.limit * 3
+    assert len(recorder.labels) <= recorder.limit * MOST + 1
+    assert samples("full")["ml_labels_total", "a", "correct"] == recorder.limit * 6

@@ -11,7 +11,11 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelwatch.statistics import (
+    Z90,
     Z95,
+    Z99,
+    Z999,
+    Z_BUSY,
     DifferenceSums,
     SampleSums,
     alert_z,
@@ -39,6 +43,11 @@ def test_wilson_goldens(right: int, n: int, low: float, high: float) -> None:
     assert found is not None
     assert found.value == right / n
     assert (found.low, found.high) == pytest.approx((low, high), abs=5e-7)
+
+
+def test_constants() -> None:
+    """90, 95, 99 and 99.9 % two-sided, and the one for many looks."""
+    assert (Z90, Z95, Z99, Z999, Z_BUSY) == (1.645, 1.959964, 2.576, 3.29, 4.0)
 
 
 def test_undefined_is_none() -> None:
@@ -99,6 +108,13 @@ def test_difference_golden() -> None:
     assert (found.low, found.high) == pytest.approx((0.6925 - half, min(0.6925 + half, 1)), abs=1e-6)
 
 
+def test_a_confidence_that_is_off_by_a_constant_costs_nothing() -> None:
+    """Where every label is as far from its confidence, the difference is known without an error."""
+    sums = DifferenceSums.of([1, 1, 1], [0.9, 0.9, 0.9], [0.1, 0.5, 1.0])
+    assert sums.variance() == pytest.approx(0, abs=1e-15)
+    assert sums.interval(0.8) == pytest.approx((0.9, 0.9, 0.9))
+
+
 @given(LABELS, st.floats(0.01, 1))
 def test_equal_probabilities_are_wilson(labels: list[tuple[bool, float, float]], pi: float) -> None:
     """Where all were kept alike, whatever the rate, the weighted interval is the plain one."""
@@ -119,6 +135,11 @@ def test_sums_merge(labels: list[tuple[bool, float, float]], cut: int) -> None:
         DifferenceSums.of(right[s], confidence[s], pi[s]) for s in (slice(None), slice(cut), slice(cut, None))
     )
     assert vars(first + last) == pytest.approx(vars(every), rel=1e-12, abs=1e-9)
+    assert every + DifferenceSums() == every
+    weights = [1 / each for each in pi]
+    assert whole.n == len(pi)
+    assert whole.w == pytest.approx(sum(weights), rel=1e-12)
+    assert whole.w2 == pytest.approx(sum(w * w for w in weights), rel=1e-12)
 
 
 @given(LABELS)
@@ -154,6 +175,11 @@ def test_shrinkage() -> None:
     apart = shrinkage([10, 90, 20, 80, 50, 50], [100] * 6)
     assert apart is not None
     assert 1 <= apart < 5
+    right, n = [40, 90, 20, 80, 50, 70], [50, 100, 40, 90, 60, 100]
+    a = 350 / 440
+    between = sum(m * (k / m - a) ** 2 for k, m in zip(right, n, strict=True)) / 440
+    spread = between - 6 * a * (1 - a) / 440
+    assert shrinkage([*right, 0], [*n, 0]) == pytest.approx(a * (1 - a) / spread - 1, rel=1e-12)
     assert shrunk(1, 5, 0.85, 20) == pytest.approx((1 + 17) / 25)
     assert shrunk(0, 0, 0.85, 20) == 0.85
 

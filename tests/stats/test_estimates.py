@@ -61,6 +61,58 @@ def test_the_calibrators_own_error_is_added() -> None:
     assert found.accuracy.se == pytest.approx(math.hypot(0.038600518, own), abs=1e-9)
 
 
+def metrics_of(n0: Floats, n1: Floats, x0: Floats, x1: Floats) -> dict[str, float]:
+    """Return each metric, where x0 of n0 and x1 of n1 are positive, from its definition."""
+    tp, fn = float(x1.sum()), float(x0.sum())
+    called, real, n = float(n1.sum()), tp + fn, float((n0 + n1).sum())
+    positive, negative = x0 + x1, n0 + n1 - x0 - x1
+    above = np.tril(np.ones((len(n0), len(n0))), -1) + np.eye(len(n0)) / 2
+    area = float(positive @ above @ negative) / (float(positive.sum()) * float(negative.sum()))
+    right = tp + n - called - fn
+    return {
+        "accuracy": right / n,
+        "precision": tp / called,
+        "recall": tp / real,
+        "f1": 2 * tp / (called + real),
+        "roc_auc": area,
+    }
+
+
+def test_standard_errors_are_those_of_the_delta_method() -> None:
+    """Each is the root of noise of labels and error of rates, with derivatives taken numerically; called = real, too."""
+    g, rows = np.array([0.1, 0.3, 0.45, 0.6, 0.9]), np.array([80.0, 40.0, 30.0, 60.0, 90.0])
+    n0, n1 = np.array([70.0, 25.0, 10.0, 0.0, 0.0]), np.array([0.0, 5.0, 12.0, 30.0, 50.0])
+    found = estimate_binary(Calibrator(g, rows), n0, n1)
+    assert found is not None
+    values = metrics_of(n0, n1, n0 * g, n1 * g)
+    step = 1e-5
+    for name, value in values.items():
+        estimate: Estimate = getattr(found, name)
+        assert estimate.value == pytest.approx(value, abs=1e-12)
+        variance = 0.0
+        for b in range(5):
+            one = np.eye(5)[b] * step
+            by_rate = (metrics_of(n0, n1, n0 * (g + one), n1 * (g + one))[name] - value) / step
+            variance += by_rate**2 * g[b] * (1 - g[b]) / rows[b]
+            if name != "roc_auc":
+                by_x0 = (metrics_of(n0, n1, n0 * g + one, n1 * g)[name] - value) / step
+                by_x1 = (metrics_of(n0, n1, n0 * g, n1 * g + one)[name] - value) / step
+                variance += (by_x0**2 * n0[b] + by_x1**2 * n1[b]) * g[b] * (1 - g[b])
+        if name == "roc_auc":
+            certain = estimate_binary(Calibrator(g, np.full(5, CERTAIN)), n0, n1)
+            assert certain is not None
+            assert certain.roc_auc is not None
+            variance += certain.roc_auc.se**2  # the golden has it
+        assert estimate.se == pytest.approx(math.sqrt(variance), rel=1e-3), name
+        assert (estimate.low, estimate.high) == pytest.approx(
+            (value - 1.959964 * estimate.se, min(value + 1.959964 * estimate.se, 1)), abs=1e-9
+        )
+    same = estimate_binary(Calibrator(np.array([0.25, 0.75]), np.full(2, CERTAIN)), [10, 0], [0, 10])
+    assert same is not None
+    assert same.f1 is not None
+    assert same.f1.value == pytest.approx(0.75)  # as many are called positive as are
+
+
 def test_undefined_is_none() -> None:
     """No predictions, no reference: nothing. Where nothing is called positive there is no precision."""
     assert estimate_binary(golden(), [0, 0, 0], [0, 0, 0]) is None
@@ -243,6 +295,24 @@ def test_regression_says_nothing_of_bins_it_never_saw() -> None:
     found = estimate_regression([0, 4], [0, 5], [0, 2.5], [0, 3])
     assert found is not None
     assert (found.mae.value, found.rmse) == pytest.approx((0.5, math.sqrt(0.6)))
+
+
+def test_regression_error_is_that_of_labels_and_reference() -> None:
+    """The interval of the MAE by hand: spread of |e| in each bin over the labels to come, and over the reference."""
+    found = estimate_regression([30, 10], [50, 25], [50.0, 50.0], [150.0, 125.0])
+    assert found is not None
+    assert found.mae.value == pytest.approx(0.75 * 1 + 0.25 * 2)
+    spread = (3 - 1, 5 - 4)
+    labels = (0.75 * spread[0] + 0.25 * spread[1]) / 40
+    reference = 0.75**2 * spread[0] / 50 + 0.25**2 * spread[1] / 25
+    assert found.mae.se == pytest.approx(math.sqrt(labels + reference), rel=1e-12)
+    certain = estimate_regression([4], [10], [20.0], [40.0])
+    assert certain is not None
+    assert certain.mae == (2, 2, 2, 0)
+    wide = estimate_regression([1], [10], [1.0], [100.0])
+    assert wide is not None
+    assert wide.mae.low == 0
+    assert wide.mae.high > 1
 
 
 def test_when_to_warn() -> None:

@@ -34,6 +34,19 @@ def test_young_predictions_are_left_out() -> None:
     assert delays.share_by(HOUR) == 0.5
 
 
+def test_edges() -> None:
+    """The bins are those of the documents, in seconds."""
+    minutes = (1, 5, 15, 60, 180, 360, 720, 1440, 2880, 5760, 10080, 20160, 43200)
+    assert tuple(60.0 * m for m in minutes) == DELAY_EDGES
+    assert (MINUTE, HOUR, DAY) == (60, 3600, 86400)
+
+
+def test_a_prediction_as_old_as_the_largest_edge_is_old_enough() -> None:
+    """All labels after two hours: predictions of three hours count, younger ones do not."""
+    assert delays_of([2 * HOUR] * 40, age=3 * HOUR).n == 40
+    assert delays_of([2 * HOUR] * 40, age=3 * HOUR - 1).n == 0
+
+
 def test_weights_stand_for_what_was_not_sampled() -> None:
     """A label kept with a tenth counts ten times."""
     delays = DelayHistogram.of([0.0] * 40, [30.0] * 20 + [2 * HOUR] * 20, 60 * DAY, [0.1] * 20 + [1.0] * 20)

@@ -100,6 +100,7 @@ def test_sums_merge(rows: list[tuple[float, float, float]], cut: int) -> None:
     assert (head + tail).n == len(rows)
     with pytest.raises(SchemaMismatch, match=r"shift is 0\.0; expected 5\.0"):
         whole + RegressionSums()
+    assert whole + RegressionSums(shift=5.0) == whole
 
 
 def test_the_interval_covers_the_true_error() -> None:

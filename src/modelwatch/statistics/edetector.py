@@ -31,7 +31,8 @@ def error_null(errors: int, n: int, margin: float = 0.0) -> float | None:
     if n < LEAST_BASELINE:
         return None
     bound = wilson(errors, n, Z99)
-    p0 = (1.0 if bound is None else bound.high) + margin
+    assert bound is not None
+    p0 = bound.high + margin
     return p0 if p0 < 1 else None
 
 
