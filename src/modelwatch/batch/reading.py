@@ -110,7 +110,7 @@ def _parquet(path: Path) -> Source:
         names, rows = tuple(file.schema_arrow.names), int(file.metadata.num_rows)
 
     def parts() -> Iterator[Mapping[str, Part]]:
-        with _readable(path), parquet.ParquetFile(path) as opened:
+        with _readable(path), parquet.ParquetFile(path, pre_buffer=False) as opened:  # it would keep the whole file
             for batch in opened.iter_batches(batch_size=ROWS):
                 yield {name: batch.column(i) for i, name in enumerate(names)}
 
