@@ -1,0 +1,158 @@
+"""What is promised, statement by statement, and which tests prove it; the scenarios beside this module measure the rest."""
+
+from __future__ import annotations
+
+from typing import NamedTuple
+
+
+class Statement(NamedTuple):
+    """A promise in one sentence, and its tests as `path` or `path::test`, below tests/."""
+
+    words: str
+    tests: tuple[str, ...] = ()
+    beside: str = ""  # where else it is measured
+
+
+STATEMENTS: dict[int, Statement] = {
+    1: Statement(
+        "No value of any type raises into the service, and each refused one is counted.",
+        ("test_hostile.py", "record/test_monitor.py::test_no_value_raises"),
+    ),
+    2: Statement(
+        "A bad value affects only itself: the good stream counts to the bit as without it.",
+        (
+            "test_hostile.py::test_the_good_stream_counts_to_the_bit",
+            "test_kernel.py::test_bad_neighbours_do_not_change_good_values",
+        ),
+    ),
+    3: Statement(
+        "A store that never answers costs staleness: memory and calls stay as they were, and nothing is lost.",
+        ("record/test_worker.py::test_a_stuck_store_bounds_the_memory",),
+    ),
+    4: Statement(
+        "A store that never answers fails and slows no request.",
+        ("integrations/test_asgi.py::test_stuck_store_fails_no_request",),
+    ),
+    5: Statement("A record call costs microseconds.", (), "[benchmarks.md](benchmarks.md)"),
+    6: Statement(
+        "No file, socket, SQLite, statistic or lock on the request path.",
+        (
+            "record/test_monitor.py::test_nothing_is_opened_on_the_request_path",
+            "record/test_monitor.py::test_a_request_waits_for_no_lock",
+        ),
+    ),
+    7: Statement(
+        "Counts are never dropped for a full buffer: its caller folds a chunk.",
+        (
+            "record/test_recorder.py::test_a_full_buffer_is_folded_by_its_caller",
+            "record/test_recorder.py::test_a_holder_that_is_only_slow_loses_nothing",
+        ),
+    ),
+    8: Statement(
+        "What is given up, because a value's own code blocks the counting, is seen within 5 s.",
+        ("record/test_drops.py",),
+    ),
+    9: Statement(
+        "Memory is bounded for ever, and the millionth call costs what the first did.",
+        (
+            "record/test_recorder.py::test_memory_is_flat_over_two_million_events",
+            "store/test_windows.py::test_memory_is_flat_over_forty_days",
+        ),
+        "[benchmarks.md](benchmarks.md)",
+    ),
+    10: Statement(
+        "A scrape at the cap of every label is quick, small and off the event loop.",
+        (
+            "integrations/test_asgi.py::test_scrape_is_answered_off_the_loop_while_every_thread_is_busy",
+            "integrations/test_fastapi.py::test_page_at_the_cap_of_labels",
+        ),
+        "[benchmarks.md](benchmarks.md)",
+    ),
+    11: Statement(
+        "Every label has a cap; the sum over its values is every event.",
+        (
+            "test_kernel.py::test_label_caps_keep_totals_exact",
+            "test_labels.py::test_many_distinct_values_take_little_memory",
+            "test_hostile.py::test_distinct_values_without_end",
+        ),
+    ),
+    12: Statement(
+        "What is over a cap is a metric, and a panel that shows a capped label says that it is incomplete.",
+        ("server/test_incomplete.py", "test_kernel.py::test_an_error_counts_once_as_overflow"),
+    ),
+    13: Statement(
+        "Requests are named by routes, never by paths.",
+        ("integrations/test_asgi.py::test_endpoints_are_routes_never_paths",),
+    ),
+    14: Statement(
+        "Any text is a safe label: bounded, told apart, and read back alike by every parser.",
+        ("test_labels.py", "test_exposition.py::test_promtool_accepts_hostile_labels_and_every_family"),
+    ),
+    15: Statement(
+        "A collector that raises, or returns garbage, costs only its own family.", ("record/test_foreign.py",)
+    ),
+    16: Statement(
+        "A call of every kind is counted once, over the whole time that it took.",
+        ("record/test_watch.py", "integrations/test_asgi.py"),
+    ),
+    17: Statement(
+        "Who leaves is cancelled: neither an error nor a duration, and not in progress any more.",
+        ("servers/test_disconnects.py", "integrations/test_asgi.py::test_disconnected_clients_are_cancelled"),
+    ),
+    18: Statement(
+        "A failure has a duration; one in the middle of a stream is a failure.",
+        (
+            "record/test_watch.py::test_a_failure_has_a_type_and_a_duration",
+            "integrations/test_asgi.py::test_failures_are_one_failed_request_with_a_duration",
+        ),
+    ),
+    19: Statement(
+        "A clock that steps bends no duration, loses no minute and doubles none.",
+        ("record/test_clock.py", "store/test_writer.py::test_a_step_of_the_clock_loses_and_doubles_nothing"),
+    ),
+    20: Statement(
+        "A dead feed reads as dead: within two windows every derived number is 0 or absent, never the last value.",
+        ("test_silence.py",),
+    ),
+    21: Statement(
+        "Totals are exact over threads.",
+        ("record/test_recorder.py::test_eight_threads_are_exact",),
+    ),
+    22: Statement(
+        "Each event is in exactly one minute, enters each window once and leaves it once: a thousand orders of folds, "
+        "commits, failures, kills, compaction and reads.",
+        ("store/test_interleavings.py", "store/test_windows.py", "store/test_compaction.py"),
+    ),
+    23: Statement(
+        "A fork at the worst moment neither hangs nor loses nor doubles anything.",
+        ("record/test_fork.py",),
+    ),
+    24: Statement(
+        "Workers die under load: no counter falls, a flush interval is lost at most, deaths are counted, and the dead "
+        "leave no gauge and cost no scrape.",
+        ("servers/test_workers.py", "record/test_worker.py::test_sigkill_loses_at_most_the_last_flush"),
+    ),
+    25: Statement(
+        "A torn, flipped, foreign or newer file costs no scrape, and nobody else's counts.",
+        ("store/test_damage.py",),
+    ),
+    26: Statement(
+        "`__del__` and signal handlers may record, and log handlers may fail.",
+        (
+            "record/test_recorder.py::test_recording_from_the_collector_and_from_signals",
+            "record/test_recorder.py::test_logging_from_inside_does_not_recurse",
+        ),
+    ),
+    27: Statement(
+        "A service ends in time although its store hangs, says what it could not store, and keeps its time-outs.",
+        (
+            "record/test_worker.py::test_exit_with_a_hung_store",
+            "record/test_worker.py::test_flush_keeps_its_timeout_when_the_disk_hangs",
+            "record/test_worker.py::test_os_exit_after_a_flush_loses_nothing",
+        ),
+    ),
+    48: Statement(
+        "A disk that is full, read-only or locked, and a file that is deleted, cost staleness; counts come back.",
+        ("store/test_damage.py", "store/test_writer.py::test_a_deleted_file_is_made_again_with_all_own_counts"),
+    ),
+}
