@@ -8,6 +8,7 @@ import platform
 import sqlite3
 import time
 from collections.abc import Callable
+from dataclasses import replace
 from datetime import datetime, timezone
 from importlib import import_module
 
@@ -18,6 +19,7 @@ GROUPS = {
     "fold": "Fold: CPU of one event in all, counting and committing included",
     "middleware": "Middleware: CPU added to one request, without a network",
     "exposition": "Exposition: 10 models x 50 features x 20 buckets",
+    "feedback": "Feedback: a label until it is durable",
     "startup": "Start and installation",
 }
 PAGE = ROOT / "docs" / "benchmarks.md"
@@ -38,8 +40,13 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure modelwatch beside its peers.")
     parser.add_argument("--only", choices=GROUPS, action="append", metavar="NAME", help=f"one of {', '.join(GROUPS)}")
     parser.add_argument("--quick", action="store_true", help="few rounds, to see that it works")
+    parser.add_argument(
+        "--stored", type=int, metavar="N", help="samples in the store of ground truth; 10000000 in full"
+    )
     given = parser.parse_args()
     effort = QUICK if given.quick else Effort()
+    if given.stored:
+        effort = replace(effort, stored=given.stored)
     begin, load = time.monotonic(), os.getloadavg()[0]
     tables = {}
     for name in given.only or GROUPS:

@@ -30,14 +30,15 @@ SEED = 7
 
 @dataclass(frozen=True)
 class Effort:
-    """How long to measure: the number of interleaved rounds, and the seconds of one paced run."""
+    """How long to measure: the number of interleaved rounds, the seconds of one paced run, how much is stored."""
 
     rounds: int = 40
     few: int = 8  # rounds of what takes long
     paced_s: float = 2.0
+    stored: int = 1_000_000  # samples in the store of ground truth
 
 
-QUICK = Effort(rounds=8, few=2, paced_s=0.7)
+QUICK = Effort(rounds=8, few=2, paced_s=0.7, stored=20_000)
 
 
 @dataclass(frozen=True)

@@ -1,0 +1,166 @@
+"""What a label costs: with many stored samples beside a bare durable insert, and with four processes writing at once."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import subprocess
+import sys
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from threading import Thread
+
+import numpy as np
+
+from bench.harness import ROOT, Effort, Gate, Row
+from modelwatch.errors import MissingExtra
+from modelwatch.groundtruth.store import Sample, Store, TrueLabel
+from modelwatch.groundtruth.writer import Writer
+from modelwatch.testing.postgres import running_postgres
+
+TWICE = Gate("times the peer", 2.0)  # the disk decides how long both take
+FEW = 1000  # stored samples that the many are compared with
+LABELS = 1500  # timed in one run
+WRITERS, CALLERS = 4, 4  # processes, and threads in each
+SPREAD = 0x9E3779B97F4A7C15F39CC0605CEDC835  # odd: multiples are distinct, and far apart like real ids
+
+
+def measure(effort: Effort) -> list[Row]:
+    """Return the rows of feedback."""
+    labels = max(200, LABELS * effort.rounds // 40)
+    few, _ = one_caller(FEW, labels)
+    many, bare = one_caller(effort.stored, labels)
+    stored = f"{effort.stored:,} stored samples".replace(",", " ")
+    rows = [
+        Row(f"label() until durable, p99, {stored}", p99(many), "bare durable insert, p99", p99(bare), TWICE),
+        Row(f"label() until durable, p50, {stored}", p50(many), "bare durable insert, p50", p50(bare)),
+        Row(f"label() until durable, p50, {stored}", p50(many), f"with {FEW} stored", p50(few), TWICE),
+    ]
+    with TemporaryDirectory(prefix="modelwatch-bench-") as folder:
+        rows += four_writers("SQLite", f"sqlite:///{Path(folder, 'truth.db')}", effort.paced_s)
+    try:
+        with running_postgres(settings={}) as server:
+            rows += four_writers("PostgreSQL", server.new_database(), effort.paced_s)
+    except MissingExtra as missing:
+        rows.append(Row("4 processes, PostgreSQL", None, "PostgreSQL", note=str(missing)))
+    return rows
+
+
+def request_id(i: int) -> str:
+    """Return the i-th id."""
+    return f"{i * SPREAD % 2**128:032x}"
+
+
+def p99(seconds: list[float]) -> float:
+    """Return the 99th percentile."""
+    return float(np.percentile(seconds, 99))
+
+
+def p50(seconds: list[float]) -> float:
+    """Return the median."""
+    return float(np.median(seconds))
+
+
+# -- one caller, many stored samples -----------------------------------------------------------------------------------
+
+
+def fill(store: Store, path: Path, rows: int) -> None:
+    """Put samples into a SQLite store, faster than a service would: they need not be durable one by one."""
+    template = Sample(
+        request_id(0), "sentiment_classifier", "1.0", "/predict", time.time() - 60, "positive", 0.93, "books"
+    )
+    store.add_samples([template])
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA synchronous=OFF")
+    names = [row[1] for row in db.execute("PRAGMA table_info(samples)")]
+    copied = ", ".join("?" if name == "request_id" else name for name in names)
+    insert = f"INSERT INTO samples SELECT {copied} FROM samples WHERE request_id = '{template.request_id}'"
+    db.execute("BEGIN")
+    db.executemany(insert, ((request_id(i),) for i in range(1, rows)))
+    db.execute("COMMIT")
+    db.execute("PRAGMA wal_checkpoint(TRUNCATE)")
+    db.close()
+
+
+@contextmanager
+def bare_insert(folder: Path) -> Iterator[Callable[[str], object]]:
+    """Make a function that puts a row into a table of two columns, durably: what no store can do without."""
+    db = sqlite3.connect(folder / "bare.db", isolation_level=None)
+    db.execute("PRAGMA journal_mode=WAL")
+    db.execute("PRAGMA synchronous=FULL")
+    db.execute("CREATE TABLE labels (request_id TEXT PRIMARY KEY, label TEXT)")
+    try:
+        yield lambda name: db.execute("INSERT INTO labels VALUES (?, 'positive')", (name,))
+    finally:
+        db.close()
+
+
+def one_caller(rows: int, labels: int) -> tuple[list[float], list[float]]:
+    """Return the seconds of each label, one after the other, and of each bare insert, in turns."""
+    found: tuple[list[float], list[float]] = ([], [])
+    with TemporaryDirectory(prefix="modelwatch-bench-") as name:
+        folder = Path(name)
+        writer = Writer(Store(f"sqlite:///{folder / 'truth.db'}"))
+        fill(writer.store, folder / "truth.db", rows)
+        with bare_insert(folder) as insert:
+            for turn, i in enumerate(np.random.default_rng(7).permutation(rows)[:labels].tolist()):
+                begin = time.perf_counter()
+                answer = writer.label(TrueLabel(request_id(i), "negative", "ann"), 60)
+                middle = time.perf_counter()
+                insert(request_id(i))
+                if turn >= 20:  # the first ones open and compile
+                    found[0].append(middle - begin)
+                    found[1].append(time.perf_counter() - middle)
+                if answer.state != "matched":
+                    raise AssertionError(answer)
+        writer.close()
+    return found
+
+
+# -- four processes ----------------------------------------------------------------------------------------------------
+
+
+def four_writers(engine: str, url: str, seconds: float) -> list[Row]:
+    """Return the rows of four processes with four callers each, all labelling as fast as they are answered."""
+    Store.open(url).close()
+    command = [sys.executable, "-m", "bench.feedback", url, str(seconds)]
+    workers = [
+        subprocess.Popen([*command, str(turn)], cwd=ROOT, stdout=subprocess.PIPE, text=True) for turn in range(WRITERS)
+    ]
+    answers = [json.loads(worker.communicate(timeout=120)[0]) for worker in workers]
+    times = [one for answer in answers for one in answer]
+    what = f"{WRITERS} processes × {CALLERS} callers on {engine}"
+    return [
+        Row(f"{what}: p99 of label() until durable", p99(times)),
+        Row(f"{what}: time for one label of all ({len(times) / seconds:.0f} a second)", seconds / len(times)),
+    ]
+
+
+def worker(url: str, seconds: float, turn: int) -> None:
+    """Label new ids in this process for so long; print the seconds of each as JSON."""
+    writer = Writer(Store(url, busy_s=1.0))
+    writer.label(TrueLabel(request_id(10**9 + turn), "positive", sampled=True), 60)
+    times: list[float] = []
+
+    def caller(number: int) -> None:
+        i, end = 0, time.perf_counter() + seconds
+        while (begin := time.perf_counter()) < end:
+            name = request_id((turn * CALLERS + number) * 10**6 + i)
+            writer.label(TrueLabel(name, "positive", "ann", sampled=True), 60)
+            times.append(time.perf_counter() - begin)
+            i += 1
+
+    threads = [Thread(target=caller, args=(number,)) for number in range(CALLERS)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    writer.close()
+    print(json.dumps(times))
+
+
+if __name__ == "__main__":
+    worker(sys.argv[1], float(sys.argv[2]), int(sys.argv[3]))
