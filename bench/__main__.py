@@ -18,6 +18,7 @@ GROUPS = {
     "request_path": "Request path: CPU added to one call of a trivial function",
     "fold": "Fold: CPU of one event in all, counting and committing included",
     "middleware": "Middleware: CPU added to one request, without a network",
+    "http": "Under load: one small endpoint behind a real server, over a socket",
     "exposition": "Exposition: 10 models x 50 features x 20 buckets",
     "feedback": "Feedback: a label until it is durable",
     "startup": "Start and installation",

@@ -22,7 +22,7 @@ from modelwatch import Monitor
 from modelwatch.reference import profile_numeric
 from modelwatch.schema import ModelSchema
 
-Unit = Literal["s", "MB", "packages", "times"]
+Unit = Literal["s", "MB", "packages", "times", "%", "requests/s"]
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ("negative", "neutral", "positive")
 SEED = 7
@@ -108,6 +108,8 @@ def shown(value: float, unit: Unit) -> str:
     """
     if unit == "times":
         return f"{value:.2f} ×"
+    if unit == "%":
+        return f"{value:.1f} %"
     if unit != "s":
         return f"{value:.0f} {unit}"
     for size, name in ((1, "s"), (1e-3, "ms"), (1e-6, "µs")):
