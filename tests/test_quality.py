@@ -12,7 +12,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 
-from modelwatch.quality import Missing, Quality, View, Window, quality
+from modelwatch.quality import WINDOWS, Missing, Quality, View, Window, quality
 from modelwatch.qualityrows import Columns
 from modelwatch.statistics import wilson
 
@@ -140,6 +140,14 @@ def test_views_equal_a_plain_loop(rows: list[Row]) -> None:
                 count = sum(row.label == truth and row.prediction == guess for row in inside)
                 assert view.confusion.counts[t][p] == count
         assert view.confusion.quality.accuracy == pytest.approx(value, abs=1e-12)
+
+
+def test_the_windows_that_are_shown() -> None:
+    """Without other wishes: the last hour and day, one and two days old, a week and a month."""
+    spans = [(window.youngest_s / HOUR, window.oldest_s / HOUR) for window in WINDOWS]
+    assert spans == [(0, 1), (0, 24), (24, 48), (48, 72), (0, 168), (0, 720)]
+    assert [view.name for view in look([]).windows] == [window.name for window in WINDOWS]
+    assert [view.name for view in look([]).last] == ["last 100 labels", "last 1000 labels"]
 
 
 def test_the_last_labels_by_arrival() -> None:
