@@ -418,11 +418,13 @@ def test_options_of_the_command(tmp_path: Path) -> None:
 def test_errors_of_the_command(tmp_path: Path) -> None:
     """Nothing to write to, no such file, a folder that is not there, a profile that is no profile."""
     data = written(tmp_path, "d.csv")
+    (tmp_path / "folder").mkdir()
     broken = tmp_path / "broken.json"
     broken.write_text("{", encoding="utf-8")
     for arguments, words in (
         ((data,), "output is not given; expected a file. Add -o reference.json, or --show."),
         ((data, "-o", tmp_path / "absent" / "r.json"), "cannot be written (No such file or directory)"),
+        ((data, "-o", tmp_path / "folder"), "folder: cannot be written (Is a directory)"),
         ((tmp_path / "none.csv", "--show"), "none.csv: cannot be read"),
         ((broken, "--show"), "broken.json: not a reference profile"),
     ):
