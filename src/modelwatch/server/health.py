@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
+from modelwatch.names import OTHER, Metric
 from modelwatch.server import charts, words
 from modelwatch.server.words import NBSP, clean, finite
 
@@ -72,6 +73,11 @@ class View:
     def count(self, key: str) -> str:
         """Return a count of the window as text."""
         return words.number(self.detail(key))
+
+    def incomplete(self, metric: Metric, what: str) -> str:
+        """Return the sentence of a metric with a label over its cap, empty when all of its values are told apart."""
+        n = finite((self.details.get("incomplete") or {}).get(metric.name))
+        return f"Incomplete: {words.number(n)} {what} over the cap of labels are together in {OTHER}." if n else ""
 
     def series(self, values: Any) -> charts.Series:
         """Return a list of the history on its steps of time, without the steps before the first request was counted."""

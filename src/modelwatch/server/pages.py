@@ -10,6 +10,7 @@ from urllib.parse import quote
 from jinja2 import Environment, PackageLoader, StrictUndefined
 from markupsafe import Markup
 
+from modelwatch import names
 from modelwatch.server import charts, words
 from modelwatch.server.health import VERDICTS, View, verdict
 from modelwatch.server.itself import Line, itself
@@ -176,13 +177,17 @@ def health_fragments(status: Mapping[str, Any], *, base: str = "", model: str | 
     bits |= {key: _render("panel", panel=panel) for key, panel in by_key.items()}
     if not view.regression:
         shares, left_out = shares_over_time(view)
-        bits["history"] = _render("shares", shares=shares, left_out=left_out, state=by_key["mix"].state)
+        bits["history"] = _render(
+            "shares", shares=shares, left_out=left_out, state=by_key["mix"].state,
+            incomplete=view.incomplete(names.PREDICTIONS, "answers"),
+        )  # fmt: skip
         picture, told = confidence(view)
         bits["confidence"] = _render("confidence", picture=picture, told=told)
     rows, hidden, empty = errors_by_type(view)
     bits["types"] = _render(
         "errors", rows=rows, hidden=hidden, empty=empty, window=view.window, cancelled=view.detail("cancelled"),
         cancelled_words=words.plural(view.detail("cancelled"), "request was", "requests were"),
+        incomplete=view.incomplete(names.ERRORS, "errors"),
     )  # fmt: skip
     bits["monitor"] = _render("monitor", facts=_monitor(status, view), **_well(status, base, model))
     return bits

@@ -7,6 +7,7 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
+from modelwatch import names
 from modelwatch.server import charts, words
 from modelwatch.server.health import Check, View, sentence, worst
 from modelwatch.server.words import NBSP, clean, finite
@@ -254,6 +255,9 @@ def _mix(view: View) -> Panel:
             compare.append(f"Limit: {words.limit_percent(limits.pop())}.")
         if len(checks) > len(rows):
             compare.append(f"{len(checks) - len(rows)} more classes are not shown.")
+        incomplete = view.incomplete(names.PREDICTIONS, "answers")
+        if incomplete:
+            compare.append(incomplete)
     return Panel(
         "mix",
         "Prediction mix",

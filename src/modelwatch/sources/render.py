@@ -6,6 +6,8 @@ from collections.abc import Mapping
 from datetime import datetime, timezone
 from typing import Any
 
+from modelwatch import names
+
 MARK = {"ok": "OK", "firing": "BEYOND", "cannot_tell": "CANNOT TELL"}
 
 
@@ -40,6 +42,10 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
             lines.append(
                 f"  {'Errors by type':<28}" + ", ".join(f"{kind} {n:,}" for kind, n in details["errors_by_type"])
             )
+        lines += [
+            f"  {'Incomplete':<28}{metric}: {n:,} counted together as {names.OTHER}, over the cap of a label"
+            for metric, n in sorted(details["incomplete"].items())
+        ]
         if details["refused"] or details["internal_errors"]:
             refused, faults = details["refused"], details["internal_errors"]
             lines.append(f"  {'Monitor':<28}{refused:,} values refused, {faults:,} internal errors")

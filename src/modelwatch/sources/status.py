@@ -166,6 +166,7 @@ class StatusSource:
             "refused": counts.total(names.REFUSED),
             "internal_errors": counts.total(names.INTERNAL_ERRORS),
             "label_overflow": counts.total(names.OVERFLOW),
+            "incomplete": _incomplete(counts.tally),
         }
 
     def _history(self, key: Key, now: float) -> dict[str, Any]:
@@ -212,6 +213,17 @@ def _errors_by_type(tally: Tally) -> list[list[Any]]:
         found[kind] = found.get(kind, 0) + int(table.counts[row, 0]) if table else 0
     ranked = sorted(found.items(), key=lambda item: (-item[1], item[0]))
     return [[kind, n] for kind, n in ranked[:MOST_ERROR_TYPES] if n]
+
+
+def _incomplete(tally: Tally) -> dict[str, int]:
+    """Return {metric: events under `__other__`, because one of its labels is at its cap}."""
+    table = tally.tables.get(names.OVERFLOW.name)
+    found: dict[str, int] = {}
+    for (metric, _), row in table.rows.items() if table else ():
+        n = int(table.counts[row, 0]) if table else 0
+        if n:
+            found[metric] = found.get(metric, 0) + n
+    return found
 
 
 def _confidence(tally: Tally, schema: ModelSchema) -> dict[str, Any]:
