@@ -16,6 +16,7 @@ from scipy import stats
 from scipy.spatial.distance import jensenshannon
 
 from modelwatch.errors import MissingExtra, SchemaMismatch
+from modelwatch.reference import profile_numeric
 from modelwatch.statistics import (
     Sorted,
     chi_square,
@@ -340,6 +341,38 @@ def test_published_categories() -> None:
     assert found is not None
     assert found.statistic == pytest.approx(case["expected"]["statistic"], abs=1e-7)
     assert found.p_value == pytest.approx(case["expected"]["p_value"], abs=1e-7)
+
+
+def test_published_distances() -> None:
+    """Cases of NannyML: Jensen-Shannon (its square root), Hellinger and Wasserstein of seeded samples."""
+    cases = {case["case"]: case for case in golden_cases("NannyML", "")}
+    draw = np.random.RandomState(1)  # the generator of the published values
+    reference, current = draw.choice(list("abcd"), 10_000), draw.choice(list("abce"), 1_000)
+    counts = [Counter(map(str, side)) for side in (reference, current)]
+    found = jensen_shannon(*counts)
+    assert found is not None
+    assert math.sqrt(found) == pytest.approx(cases["js_categorical_new_category"]["verified_here"], rel=1e-12)
+    assert hellinger(*counts) == pytest.approx(cases["js_categorical_new_category"]["expected"]["hellinger"], abs=5e-3)
+    draw = np.random.RandomState(1)
+    one, other = draw.choice(np.linspace(0, 2, 6), 10_000), draw.choice(np.linspace(0, 2, 3), 1_000)
+    found = jensen_shannon(*(Counter(map(str, side)) for side in (one, other)))
+    assert found is not None
+    assert math.sqrt(found) == pytest.approx(cases["js_quasi_continuous"]["verified_here"], rel=1e-12)
+    draw = np.random.RandomState(1)
+    one, other = draw.normal(0, 1, 10_000), draw.normal(1, 1, 1_000)
+    profile = profile_numeric(one)
+    counted = np.bincount(np.searchsorted(profile.edges, other), minlength=100)
+    moved = wasserstein(
+        profile.counts,
+        counted,
+        profile.means,
+        profile.deviation,
+        reference_mean=profile.mean,
+        current_mean=other.mean(),
+    )
+    assert moved is not None and profile.deviation is not None
+    exact = cases["wasserstein_shift1"]["verified_here"]
+    assert moved * profile.deviation == pytest.approx(exact, rel=0.01)
 
 
 def test_binned_ks_misses_little_of_the_exact_one() -> None:
