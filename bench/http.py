@@ -101,6 +101,11 @@ def rounds(servers: dict[str, Server], turns: int, seconds: float, load: subproc
 def _rows(framework: str, servers: dict[str, Server], why: dict[str, str], busy: float) -> list[Row]:
     title, bare = TITLES[framework], servers["bare"]
 
+    def lost_by_cpu(name: str) -> float | None:
+        server = servers.get(name)
+        pairs = zip(bare.cpu, server.cpu, strict=True) if server else ()
+        return 100 * (1 - statistics.median(of_bare / cpu for of_bare, cpu in pairs)) if server else None
+
     def lost(name: str) -> float | None:
         server = servers.get(name)
         pairs = zip(server.rate, bare.rate, strict=True) if server else ()
@@ -118,6 +123,7 @@ def _rows(framework: str, servers: dict[str, Server], why: dict[str, str], busy:
     gate = GATES.get(framework)
     rows = [
         Row(f"{title}: requests/s, median of rounds", None, "bare", statistics.median(bare.rate), unit="requests/s"),
+        Row(f"{title}: requests per CPU second of the server", None, "bare", 1 / min(bare.cpu), unit="requests/s"),
         Row(f"{title}: CPU of the server a request", None, "bare", min(bare.cpu)),
         Row(f"{title}: how busy the load was, of its core", None, "at most", 100 * busy, unit="%"),
     ]
@@ -128,8 +134,9 @@ def _rows(framework: str, servers: dict[str, Server], why: dict[str, str], busy:
         for at, name in enumerate(peers):
             note = why[name]
             rows += [
-                Row(f"{title}, {kind}: throughput lost, median", lost(mine), called(name), lost(name), None if at else first, "%", note),
-                Row(f"{title}, {kind}: throughput lost, best round", lost_best(mine), called(name), lost_best(name), None, "%", note),
+                Row(f"{title}, {kind}: requests per CPU second lost, median", lost_by_cpu(mine), called(name), lost_by_cpu(name), None if at else first, "%", note),
+                Row(f"{title}, {kind}: requests/s lost, median", lost(mine), called(name), lost(name), None, "%", note),
+                Row(f"{title}, {kind}: requests/s lost, best round", lost_best(mine), called(name), lost_best(name), None, "%", note),
                 Row(f"{title}, {kind}: CPU added to a request", added(mine), called(name), added(name), note=note),
             ]  # fmt: skip
     return rows

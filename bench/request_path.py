@@ -10,6 +10,7 @@ from itertools import cycle, islice, repeat
 from time import perf_counter_ns
 from typing import Any
 
+import numpy as np
 from prometheus_client import CollectorRegistry, Counter, Gauge, Histogram
 
 from bench import brief
@@ -44,7 +45,7 @@ def trivial(x: int) -> int:
 
 def measure(effort: Effort) -> list[Row]:
     """Return the rows of the request path and of its constancy."""
-    return [*_sync_rows(effort), *_other_kinds(effort), *_constancy(effort)]
+    return [*_sync_rows(effort), *_spread(effort), *_other_kinds(effort), *_constancy(effort)]
 
 
 # -- loops -------------------------------------------------------------------------------------------------------------
@@ -228,6 +229,35 @@ def _whole_set(effort: Effort) -> dict[str, float]:
     )
     found["close"] = (found["with closes"] - found["between"]) * WINDOW
     return found
+
+
+def _spread(effort: Effort) -> list[Row]:
+    """Single calls by the wall clock, with the counting thread at work beside them."""
+    rows, clock = feature_rows(20), perf_counter_ns
+
+    def nothing(endpoint: str, duration: float, prediction: str, confidence: float, features: dict[str, float]) -> None:
+        pass
+
+    def one_by_one(record: Callable[..., None], found: list[int]) -> None:
+        for row in islice(cycle(rows), CALLS):
+            begin = clock()
+            record("/predict", duration=0.012, prediction="positive", confidence=0.93, features=row)
+            found.append(clock() - begin)
+            time.sleep(0)  # as a service does between two requests: others may run
+
+    ours: list[int] = []
+    control: list[int] = []
+    with monitored(20) as monitor:
+        one_by_one(monitor.record, [])
+        for _ in range(effort.rounds):
+            one_by_one(monitor.record, ours)
+            one_by_one(nothing, control)
+            time.sleep(0.05)
+    peer, what = "a call that does nothing", "a single record(), class, confidence, 20 features"
+    return [
+        Row(f"{what}: p{p}", float(np.percentile(ours, p)) * 1e-9, peer, float(np.percentile(control, p)) * 1e-9, gate)
+        for p, gate in ((50, Gate("at most", 15e-6)), (99, Gate("at most", 60e-6)), (99.9, None))
+    ]
 
 
 def _other_kinds(effort: Effort) -> list[Row]:
