@@ -232,13 +232,13 @@ def test_the_bound_of_total_variation_is_sure() -> None:
 
 
 def test_quiet_months_are_quiet() -> None:
-    """20 000 windows without drift, small references and dependent ties included: no warning by KS, PSI or TV."""
+    """10 200 windows without drift by KS and 1 800 by PSI and TV, with small references: none alerts."""
     rng = np.random.default_rng(7)
     fired = 0
     for m, n in ((1_000, 600), (10_000, 600), (10_000, 3_600)):
         shares = np.full(20, 0.05)
-        current = rng.multinomial(n, shares, size=2_300)
-        references = rng.multinomial(m, shares, size=2_300)
+        current = rng.multinomial(n, shares, size=3_400)
+        references = rng.multinomial(m, shares, size=3_400)
         gaps = np.abs(np.cumsum(current / n - references / m, axis=1)).max(axis=1)
         fired += sum(decide_ks_score(gap, m, n).level is not None for gap in gaps.tolist())
         for reference, window in zip(references[:300], current[:300], strict=True):
