@@ -236,6 +236,26 @@ def test_a_file_deleted_under_us_is_made_anew(tmp_path: Path, writing: Callable[
     assert is_whole(seen.store)
 
 
+def test_what_is_written_into_a_file_that_has_just_gone_is_written_again(tmp_path: Path, opened: Opener) -> None:
+    """Deleted in the middle of a transaction: it is not acknowledged before it is in the file that is there."""
+    path = tmp_path / "truth.db"
+    store = opened(f"sqlite:///{path}")
+    turns: list[int] = []
+
+    def work(connection: Connection) -> None:
+        turns.append(1)
+        if len(turns) == 1:
+            path.unlink()
+        connection.exec_driver_sql("INSERT INTO modelwatch_store VALUES ('mark', 'here')").close()
+
+    store.database.write(work)
+    assert len(turns) == 2
+    found = opened(f"sqlite:///{path}").database.read(
+        lambda connection: connection.execute(text("SELECT value FROM modelwatch_store WHERE name = 'mark'")).scalar()
+    )
+    assert found == "here"
+
+
 def test_labels_while_the_file_is_deleted_again_and_again(tmp_path: Path, writing: Callable[[str], Writer]) -> None:
     """Every label acknowledged after the last deletion is in the file that is there at the end."""
     path = tmp_path / "truth.db"

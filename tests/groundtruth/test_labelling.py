@@ -73,6 +73,15 @@ def test_the_same_label_a_hundred_times_is_one(store: Store) -> None:
     assert store.counts().said == 2
 
 
+def test_an_agreement_does_not_make_a_label_younger(store: Store, time: Time) -> None:
+    """The view by arrival places a label where it was first given, whoever agrees later."""
+    store.add_samples([sample(1)])
+    for reviewer in ("ann", "bob", "eve"):
+        store.label(number(1), "positive", reviewer=reviewer)
+        time.now += 100
+    assert store.rows("sentiment").labelled_at.tolist() == [NOW]
+
+
 def test_another_label_is_a_revision_and_the_latest_wins(store: Store) -> None:
     """The view has the latest; the history has all, and who said what; the first alone is to be counted."""
     store.add_samples([sample(1)])

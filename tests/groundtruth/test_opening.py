@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sqlite3
 import subprocess
 import sys
 from collections.abc import Callable
@@ -105,6 +106,21 @@ def test_a_newer_file_is_refused_and_left_untouched(tmp_path: Path, opened: Open
     with pytest.raises(NewerFormat):
         other.label(number(1), "positive")
     assert {path.name: path.read_bytes() for path in tmp_path.iterdir()} == before
+
+
+def test_a_newer_file_keeps_its_journal_as_well(tmp_path: Path, opened: Opener) -> None:
+    """One that a later version keeps in another journal mode is not switched to ours."""
+    url = f"sqlite:///{tmp_path / 'truth.db'}"
+    store = opened(url)
+    make_newer(store)
+    store.close()
+    with sqlite3.connect(tmp_path / "truth.db") as db:
+        db.execute("PRAGMA journal_mode=DELETE")
+    db.close()
+    before = (tmp_path / "truth.db").read_bytes()
+    with pytest.raises(NewerFormat):
+        opened(url)
+    assert (tmp_path / "truth.db").read_bytes() == before
 
 
 def test_a_newer_database_is_refused_and_left_untouched(postgres: Postgres, opened: Opener) -> None:
