@@ -55,7 +55,12 @@ def locked(connection: Connection, ids: Iterable[str]) -> dict[str, Row]:
 def keep_value(connection: Connection, name: str, value: str) -> str:
     """Keep a value of the store unless it has one of that name; return the one it has."""
     connection.execute(insert(connection, state).on_conflict_do_nothing(), {"name": name, "value": value})
-    return str(connection.execute(select(state.c.value).where(state.c.name == name)).scalar_one())
+    return str(value_of(connection, name))
+
+
+def value_of(connection: Connection, name: str) -> str | None:
+    """Return a value of the store; None when there is none of that name."""
+    return connection.execute(select(state.c.value).where(state.c.name == name)).scalar()
 
 
 # -- samples -----------------------------------------------------------------------------------------------------------

@@ -292,12 +292,13 @@ class Store:
         ------
         StoreUnavailable, NewerFormat   they cannot be read now.
         """
-        from modelwatch.groundtruth.labelling import keep_value
+        from modelwatch.groundtruth.labelling import keep_value, value_of
 
-        value = self.database.write(
-            lambda connection: keep_value(connection, f"secret:{name}", secrets.token_hex(length))
-        )
-        return bytes.fromhex(value)
+        key = f"secret:{name}"
+        found = self.database.read(lambda connection: value_of(connection, key))  # it is there but once
+        if found is None:
+            found = self.database.write(lambda connection: keep_value(connection, key, secrets.token_hex(length)))
+        return bytes.fromhex(found)
 
 
 def as_json(value: str | float) -> str:
