@@ -96,6 +96,10 @@ SAMPLES_DROPPED = Metric(
     "modelwatch_samples_dropped_total", "counter", ("reason",),
     "Predictions chosen for review that could not be kept: the queue was full, or the store did not take them.",
 )  # fmt: skip
+LABEL_INCLUSION = Metric(
+    "ml_label_inclusion_ratio", "gauge", ("inclusion",),
+    "The probability that the label `inclusion` of ml_labels_by_inclusion_total names, as a number.",
+)  # fmt: skip
 CORRECT, WRONG = "correct", "wrong"
 
 # what the model is asked
@@ -109,7 +113,54 @@ FEATURE_INVALID = Metric(
     "ml_feature_invalid_total", "counter", ("feature_name", "reason"),
     "Feature values that are in no bin: missing, nan, type; and inf, which is in the outer bins too.",
 )  # fmt: skip
+
+# what the training data looked like, from the reference profile; absent without one
+FEATURE_REFERENCE_CDF = Metric(
+    "ml_feature_reference_cdf", "gauge", ("feature_name", "upper", "lower"),
+    "Share of the reference's values up to `upper`, an edge of ml_feature_value; the bin begins at `lower`.",
+)  # fmt: skip
+FEATURE_REFERENCE_SAMPLES = Metric(
+    "ml_feature_reference_samples", "gauge", ("feature_name",), "Values of the feature in the reference."
+)
+FEATURE_REFERENCE_INVALID = Metric(
+    "ml_feature_reference_invalid_ratio", "gauge", ("feature_name",),
+    "Share of the reference's values that are missing or no values.",
+)  # fmt: skip
+CATEGORY_REFERENCE_SHARE = Metric(
+    "ml_feature_category_reference_share",
+    "gauge",
+    ("feature_name", "category"),
+    "Share of a category in the reference.",
+)
+CONFIDENCE_REFERENCE_CDF = Metric(
+    "ml_prediction_confidence_reference_cdf", "gauge", ("upper", "lower"),
+    "Share of the reference's confidences up to `upper`, an edge of ml_prediction_confidence.",
+)  # fmt: skip
+VALUE_REFERENCE_CDF = Metric(
+    "ml_prediction_value_reference_cdf", "gauge", ("upper", "lower"),
+    "Share of the reference's predicted values up to `upper`, an edge of ml_prediction_value.",
+)  # fmt: skip
+PREDICTION_REFERENCE_SHARE = Metric(
+    "ml_prediction_reference_share",
+    "gauge",
+    ("predicted_class",),
+    "Share of a class among the reference's predictions.",
+)
+PREDICTION_REFERENCE_SAMPLES = Metric(
+    "ml_prediction_reference_samples", "gauge", ("of",),
+    "Predictions of the reference, by what is known of them: classes, confidence or value.",
+)  # fmt: skip
 MODEL_INFO = Metric("ml_model_info", "gauge", (), "1 for every model and version that this host serves.")
+
+# minutes of objectives that are no requests, and what replicas cost; counted by whoever asks the replicas
+SLICES = Metric(
+    "modelwatch_slo_minutes_total", "counter", ("slo", "outcome"),
+    "Minutes by objective (availability, throughput) and outcome: good, bad, or unknown where nobody looked.",
+)  # fmt: skip
+REPLICA_MINUTES = Metric(
+    "modelwatch_replica_minutes_total", "counter", (), "Minutes of replicas that answered, summed over the replicas."
+)
+GOOD, BAD, UNKNOWN = "good", "bad", "unknown"
 
 # ourselves
 EVENTS = Metric("modelwatch_events_total", "counter", (), "Events folded into the counts.")

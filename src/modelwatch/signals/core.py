@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
-from typing import TYPE_CHECKING, Literal
+from typing import TYPE_CHECKING, Any, Literal, NamedTuple, TypeVar
 
 from modelwatch.names import Metric
-from modelwatch.reference import Reference
+from modelwatch.reference import CategoricalProfile, NumericProfile, Reference
 from modelwatch.schema import ModelSchema
 from modelwatch.statistics import Chance
 from modelwatch.tally import Labels, Table, Tally
@@ -15,8 +15,20 @@ from modelwatch.tally import Labels, Table, Tally
 if TYPE_CHECKING:
     from modelwatch.config import ModelConfig
 
+T = TypeVar("T")
+
 Outcome = Literal["ok", "firing", "cannot_tell"]
-Measured = Mapping[Labels, tuple["float | None", int]]  # label values -> (value, samples)
+
+
+class Measure(NamedTuple):
+    """A value with its number of samples, and how many of them it would need, where that is not always the same."""
+
+    value: float | None
+    samples: int
+    needed: int = 0
+
+
+Measured = Mapping[Labels, "Measure | tuple[float | None, int]"]  # by the values of the signal's labels
 
 MODEL, VERSION = "model_name", "model_version"
 
@@ -27,6 +39,7 @@ class Objectives:
 
     throughput : requests per second.  cost : currency per 1000 requests; hourly : price of one replica.
     chance : what chance alone may do to the model's drift scores.
+    cells : how many cells a comparison of categories, classes or confidences of the model may have.
     job : the service, as Prometheus names what it scrapes.
     """
 
@@ -39,10 +52,12 @@ class Objectives:
     cost: float | None = None
     hourly: float | None = None
     chance: Chance = field(default_factory=Chance)
+    drift_warning: float = 0.15
+    cells: tuple[int, ...] = ()
     job: str = ""
 
     @classmethod
-    def of(cls, model: ModelConfig, job: str = "") -> Objectives:
+    def of(cls, model: ModelConfig, job: str = "", reference: Reference | None = None) -> Objectives:
         """Return what the configuration promises of a model."""
         slos = model.slos
         return cls(
@@ -55,8 +70,25 @@ class Objectives:
             slos.cost.objective if slos.cost else None,
             slos.cost.hourly if slos.cost else None,
             Chance(series=len(model.features) + 2),  # confidence or value, and the mix of classes
+            model.drift.ks.warning or 1.0,
+            cells_of(reference),
             job,
         )
+
+
+def cells_of(reference: Reference | None) -> tuple[int, ...]:
+    """Return how many cells the comparisons with a reference may have: one more where something unseen comes."""
+    if reference is None:
+        return ()
+    known = [len([n for n in profile.counts.values() if n]) for profile in reference.categorical.values()]
+    if isinstance(reference.prediction, CategoricalProfile):
+        known.append(len([n for n in reference.prediction.counts.values() if n]))
+    bins = [
+        len(profile.exported) + 1
+        for profile in (reference.prediction, reference.confidence)
+        if isinstance(profile, NumericProfile)
+    ]
+    return tuple(sorted({*known, *(n + 1 for n in known), *bins}))
 
 
 @dataclass(frozen=True)
@@ -92,6 +124,14 @@ class Counts:
     reference: Reference | None = None
     facts: Facts = field(default_factory=Facts)
     earlier: Callable[[float], Counts | None] = lambda _seconds: None
+    _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
+
+    def once(self, function: Callable[[Counts], T]) -> T:
+        """Return what a function makes of these counts; two signals that ask share the work."""
+        if function not in self._known:
+            self._known[function] = function(self)
+        found: T = self._known[function]
+        return found
 
     def table(self, metric: Metric) -> Table | None:
         """Return the table of a metric, None when nothing was counted."""
@@ -162,8 +202,9 @@ class Signal:
         limit = self.limit(counts.objectives)
         measured = self.measure(counts) or {(): (None, 0)}
         readings = []
-        for values, (value, samples) in measured.items():
-            outcome, reason = self.judge(value, samples)
+        for values, found in measured.items():
+            value, samples = found[0], found[1]
+            outcome, reason = self.judge(found)
             if outcome == "ok" and limit is not None and value is not None and value > limit:
                 outcome = "firing"
             labels = dict(zip(self.labels, values, strict=False))
@@ -172,12 +213,16 @@ class Signal:
             )
         return readings
 
-    def judge(self, value: float | None, samples: int) -> tuple[Outcome, str]:
+    def judge(self, found: Measure | tuple[float | None, int]) -> tuple[Outcome, str]:
         """Return whether a value can be told ("ok") or not, and why not."""
+        value, samples, needed = Measure(*found)
+        needed = max(needed, self.smallest)
+        if samples < needed and samples:
+            return "cannot_tell", f"{samples:,} of {needed:,} {self.counted} that are needed"
         if value is None:
             return "cannot_tell", "these counts cannot tell it" if samples else f"no {self.counted} in this window"
-        if samples < self.smallest:
-            return "cannot_tell", f"{samples} of {self.smallest} {self.counted} that are needed"
+        if samples < needed:
+            return "cannot_tell", f"no {self.counted} in this window"
         return "ok", ""
 
 
@@ -201,7 +246,10 @@ def increase(name: str, selector: str, window: str, by: str = MODEL) -> str:
 
 
 def increase_from_birth(name: str, selector: str, window: str, by: str = MODEL) -> str:
-    """Return the increase of a counter whose series begin with their first count, which `increase` does not see."""
+    """Return the increase of a counter whose series begin with their first count, which `increase` does not see.
+
+    A series that begins and is reset within one window counts from the reset.
+    """
     series = f"{name}{{{selector}}}"
     grown = f"increase({series}[{window}]) and {series} offset {window}"
     born = f"last_over_time({series}[{window}]) unless {series} offset {window}"
