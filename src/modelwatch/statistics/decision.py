@@ -264,7 +264,7 @@ def decide_psi(
     def smallest(limit: float) -> float:
         return limit * v  # PSI / v is about the chi-square statistic
 
-    return _by_chi_square(pair, psi(known, pooled) or 0.0, free * v, smallest, levels, chance, deff, window)
+    return _by_chi_square(pair, psi(known, pooled) or 0.0, free * v, smallest, levels, chance, deff, window, math.inf)
 
 
 def decide_categories(
@@ -324,6 +324,7 @@ def _by_chi_square(
     chance: Chance,
     deff: float,
     window: str,
+    most: float = 1.0,
 ) -> Decision:
     """Judge a score less what chance shows; `smallest` is the least score that is beyond a chi-square limit."""
     m, n = pair.totals
@@ -337,7 +338,7 @@ def _by_chi_square(
         return _judged(score, excess, m, n, 0.0, levels, significant=False, window=window)
     limit = chance.chi_square_limit(cells)
     significant = _effective(pair, deff) > limit
-    return _judged(score, excess, m, n, smallest(limit), levels, significant=significant, window=window)
+    return _judged(score, excess, m, n, smallest(limit), levels, significant=significant, window=window, most=most)
 
 
 def _judged(
@@ -350,7 +351,9 @@ def _judged(
     *,
     significant: bool,
     window: str,
+    most: float = 1.0,
 ) -> Decision:
+    """Turn a score into an outcome, a level and words; `most` is the greatest score there can be."""
     passed = [
         (threshold, level)
         for name, level in _NAMES.items()
@@ -364,8 +367,9 @@ def _judged(
         outcome, reason = "firing", f"{score:.2f} is above {threshold:.2f}, and chance alone stays below {bound:.2f}"
     elif bound > _wanted(levels):
         outcome = "cannot_tell"
-        reason = f"with {n:.0f} values {window} only drifts above {bound:.2f} can be told from chance"
-        reason += f"; {score:.2f} was seen"
+        which = f"only drifts above {bound:.2f}" if bound < most else "no drift"
+        values = "value" if n == 1 else "values"
+        reason = f"with {n:.0f} {values} {window} {which} can be told from chance; {score:.2f} was seen"
     else:
         reason = f"no drift larger than {max(bound, min(thresholds, default=bound)):.2f}"
     return Decision(outcome, level, score, excess, int(m), int(n), bound, reason)
