@@ -226,6 +226,16 @@ def test_young_windows_are_not_decided_on() -> None:
     assert look(late_labels(), windows=windows, minimum=5).decided() == old
 
 
+def test_a_window_longer_than_the_history_is_as_young_as_its_labels() -> None:
+    """Of a service that is six days old the last 30 days are six: their labels have not come because 24 days are empty."""
+    rows = [row for row in late_labels() if row.age < 6 * DAY]
+    month, week = look(rows, windows=(Window("month", 0, 30 * DAY), Window("six days", 0, 6 * DAY))).windows
+    assert month.maturity is not None
+    assert month.maturity == pytest.approx(week.maturity, abs=0.01)
+    assert month.maturity < 0.85
+    assert month.state == "too_young"
+
+
 def test_without_known_delays_nothing_is_decided() -> None:
     """When no prediction is old enough to tell how late labels come, a window has no maturity, and is too young."""
     found = look([Row(age=2 * HOUR, delay=1.9 * HOUR)] * 50)

@@ -255,7 +255,8 @@ def quality(
     for window in windows:
         since, until = now - window.oldest_s, now - window.youngest_s
         inside = np.flatnonzero((table.predicted_at >= since) & (table.predicted_at < until))
-        maturity = delays.maturity(window.youngest_s, window.oldest_s)
+        oldest_s = now - float(table.predicted_at[inside].min()) if len(inside) else window.oldest_s
+        maturity = delays.maturity(window.youngest_s, oldest_s)  # before the first label there may be no traffic
         timed.append(maker.view(window.name, "predictions", inside, (since, until), maturity))
     come = [delays.share_by(age) for age in DELAY_EDGES]
     shares = None if None in come else tuple(share for share in come if share is not None)

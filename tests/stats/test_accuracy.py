@@ -170,7 +170,8 @@ def test_effective_labels_are_capped() -> None:
 
 def test_shrinkage() -> None:
     """κ is 20 with few segments, 10⁴ where segments do not differ, small where they do; the value lies between."""
-    assert shrinkage([8, 9], [10, 10]) == 20
+    assert shrinkage([8, 9, 7, 8], [10] * 4) == 20
+    assert shrinkage([8, 9, 7, 8, 8], [10] * 5) == 1e4
     assert shrinkage([85] * 10, [100] * 10) == 1e4
     apart = shrinkage([10, 90, 20, 80, 50, 50], [100] * 6)
     assert apart is not None
