@@ -8,6 +8,8 @@ import pickle
 import subprocess
 import sys
 from collections.abc import Callable
+from datetime import date
+from decimal import Decimal
 from pathlib import Path
 from typing import Any
 
@@ -237,6 +239,37 @@ def test_oddities_are_notes(tmp_path: Path) -> None:
         "same: all values are the same category",
         "when: left out: its values are of type Timestamp, which is neither numbers nor categories",
     ]
+
+
+def test_types_of_arrow(tmp_path: Path) -> None:
+    """Decimals, small and unsigned numbers, dictionaries, views and truth values; dates, structs and bytes are left out."""
+    half = N // 2
+    table = pa.table(
+        {
+            "decimal": pa.array([Decimal("1.25"), None] * half),
+            "half": pa.array(np.resize(np.arange(9, dtype=np.float16), N)),
+            "unsigned": pa.array([2**64 - 1, 5] * half, pa.uint64()),
+            "dictionary": pa.array(["a", None] * half).dictionary_encode(),
+            "large": pa.array(["x", "y"] * half, pa.large_string()),
+            "view": pa.array(["v", "w"] * half).cast(pa.string_view()),
+            "flag": pa.array([True, None] * half),
+            "date": pa.array([date(2026, 1, 1)] * N),
+            "struct": pa.array([{"a": 1}] * N),
+            "bytes": pa.array([b"x"] * N),
+            "nulls": pa.nulls(N),
+        }
+    )
+    path = tmp_path / "d.parquet"
+    parquet.write_table(table, path)
+    for source in (table, path):
+        reference, notes = profile(source)
+        assert set(reference.numeric) == {"decimal", "half", "unsigned"}
+        assert set(reference.categorical) == {"dictionary", "large", "view", "flag"}
+        assert reference.numeric["decimal"].invalid == reference.categorical["flag"].invalid == {"missing": half}
+        assert reference.numeric["unsigned"].high == float(2**64 - 1)
+        assert reference.categorical["dictionary"].counts == {"a": half}
+        left_out = {note.partition(":")[0] for note in notes if ": left out: " in note}
+        assert left_out == {"date", "struct", "bytes", "nulls"}
 
 
 def test_text_of_csv_is_parsed(tmp_path: Path) -> None:

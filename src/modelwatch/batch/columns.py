@@ -79,7 +79,7 @@ def _kind_of_arrow(column: Any) -> tuple[Kind, str]:
         return "empty", str(kind)
     if types.is_integer(kind) or types.is_floating(kind) or types.is_decimal(kind):
         return "numeric", str(kind)
-    if types.is_boolean(kind) or types.is_string(kind) or types.is_large_string(kind) or types.is_dictionary(kind):
+    if types.is_boolean(kind) or types.is_dictionary(kind) or str(kind) in {"string", "large_string", "string_view"}:
         return "categorical", str(kind)
     return "other", str(kind)
 
