@@ -127,7 +127,7 @@ class Replay:
                 if second % (5 * MINUTE) == 0:
                     outcome = names.GOOD if second % (15 * MINUTE) else names.BAD
                     minutes.tables[names.SLICES.name].count(("throughput", outcome))
-                minutes.tables[names.REPLICA_MINUTES.name].count((), sum(answers.values()))
+                minutes.tables[names.REPLICA_SECONDS.name].count((), MINUTE * sum(answers.values()))
                 start = START + second - MINUTE
                 delta = minutes.minus(minutes_before)
                 self.rows[START + second].append(Row(Key(MODEL, versions[-1]), start, MINUTE, MONITOR, delta.dump()))

@@ -145,7 +145,7 @@ COUNTED = (
     names.FEATURE_INVALID,
     names.LABEL_STATES, names.SAMPLES, names.SAMPLES_DROPPED,
     names.EVENTS, names.REFUSED, names.OVERFLOW, names.INTERNAL_ERRORS, names.ABANDONED, names.CALLER_FOLDS,
-    names.SLICES, names.REPLICA_MINUTES,
+    names.SLICES, names.REPLICA_SECONDS,
 )  # fmt: skip
 
 

@@ -21,7 +21,7 @@ from modelwatch.tally import TableSchema
 
 JOB = "job"
 #: What the monitor counts itself, of the replicas.
-MINUTE_TABLES = tuple(TableSchema(metric.name, metric.labels) for metric in (names.SLICES, names.REPLICA_MINUTES))
+MINUTE_TABLES = tuple(TableSchema(metric.name, metric.labels) for metric in (names.SLICES, names.REPLICA_SECONDS))
 
 # -- replicas ----------------------------------------------------------------------------------------------------------
 
@@ -128,9 +128,9 @@ def throughput_minute(
 def spending(counts: Counts) -> tuple[float | None, float, int]:
     """Return (spent, allowed, requests): what replicas cost, and what the objective allows for these requests."""
     objectives, requests = counts.objectives, counts.total(names.REQUESTS)
-    if objectives.cost is None or objectives.hourly is None or counts.table(names.REPLICA_MINUTES) is None:
+    if objectives.cost is None or objectives.hourly is None or counts.table(names.REPLICA_SECONDS) is None:
         return None, 0.0, requests
-    spent = counts.total(names.REPLICA_MINUTES) / 60 * objectives.hourly
+    spent = counts.total(names.REPLICA_SECONDS) / 3600 * objectives.hourly
     return spent, objectives.cost * requests / 1000, requests
 
 
@@ -147,7 +147,7 @@ def _cost_burn(counts: Counts) -> Measured:
 def _cost_promql(selector: str, window: str, objectives: Objectives) -> str | None:
     if objectives.hourly is None or objectives.cost is None:
         return None
-    spent = f"{increase_from_birth(names.REPLICA_MINUTES.name, selector, window)} / 60 * {objectives.hourly!r}"
+    spent = f"{increase_from_birth(names.REPLICA_SECONDS.name, selector, window)} / 3600 * {objectives.hourly!r}"
     return f"1000 * {spent} / ({increase(names.REQUESTS.name, selector, window)} > 0)"
 
 
