@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from soak import faults, page, process, servers, shutdown, watched  # noqa: E402
+from soak import faults, labels, page, process, servers, shutdown, watched  # noqa: E402
 from soak.ledger import Finding, Ledger, Report  # noqa: E402
 
 SCENARIOS = {
@@ -28,6 +28,8 @@ SCENARIOS = {
     "shutdown": shutdown.hung_store,
     "flush": shutdown.time_outs,
     "full-disk": faults.full_disk,
+    "killed-labels": labels.kills,
+    "full-disk-labels": labels.full_disk,
 }
 
 

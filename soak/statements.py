@@ -151,8 +151,52 @@ STATEMENTS: dict[int, Statement] = {
             "record/test_worker.py::test_os_exit_after_a_flush_loses_nothing",
         ),
     ),
+    28: Statement(
+        "Labels that are unknown, twice given, conflicting, late or of requests that were not chosen have states of "
+        "their own, and move no number.",
+        ("groundtruth/test_labelling.py::test_ids_that_were_not_chosen_move_no_number",),
+    ),
+    29: Statement(
+        "The same label a hundred times is one; another one is a revision, and who said what is kept; workers that "
+        "label one id at once make one row.",
+        (
+            "groundtruth/test_labelling.py::test_the_same_label_a_hundred_times_is_one",
+            "groundtruth/test_labelling.py::test_another_label_is_a_revision_and_the_latest_wins",
+            "groundtruth/test_labelling.py::test_workers_that_label_the_same_id_at_once",
+        ),
+    ),
+    30: Statement(
+        "Samples and labels in any order, with restarts between, give the same rows.",
+        ("groundtruth/test_labelling.py::test_any_order_gives_the_same_rows",),
+    ),
+    31: Statement(
+        "A prediction on one worker and its label on another find each other, and count once.",
+        (
+            "groundtruth/test_writer.py::test_a_prediction_here_and_its_label_there",
+            "groundtruth/test_labelling.py::test_a_sample_and_its_label_at_once_on_two_workers",
+        ),
+    ),
+    33: Statement("A label costs the same with a thousand samples and with millions.", beside="`make bench`"),
+    47: Statement(
+        "A label that was acknowledged outlives kill -9; a torn log costs its tail only.",
+        (
+            "groundtruth/test_durability.py::test_killed_workers_lose_no_label_that_was_acknowledged",
+            "groundtruth/test_durability.py::test_a_torn_log_costs_its_tail_only",
+        ),
+    ),
     48: Statement(
         "A disk that is full, read-only or locked, and a file that is deleted, cost staleness; counts come back.",
-        ("store/test_damage.py", "store/test_writer.py::test_a_deleted_file_is_made_again_with_all_own_counts"),
+        (
+            "store/test_damage.py",
+            "store/test_writer.py::test_a_deleted_file_is_made_again_with_all_own_counts",
+            "groundtruth/test_durability.py",
+        ),
+    ),
+    49: Statement(
+        "A store of a newer version is refused and left as it is; a backup taken under load restores to one moment.",
+        (
+            "groundtruth/test_opening.py::test_a_newer_file_is_refused_and_left_untouched",
+            "groundtruth/test_durability.py::test_a_backup_of_a_file_under_load",
+        ),
     ),
 }

@@ -177,6 +177,14 @@ def test_no_message_shows_the_password(postgres: Postgres, tmp_path: Path) -> No
         assert caught.value.__cause__ is None
 
 
+def test_a_driver_that_repeats_the_password_is_not_repeated() -> None:
+    """Whatever words an error has, the password is not among those that are passed on."""
+    database = Store("postgresql+psycopg://me:hunter2@host/truth").database
+    told = database._unavailable(OSError("cannot use me:hunter2@host"))
+    assert "hunter2" not in str(told)
+    assert "me:***@host" in str(told)
+
+
 @pytest.mark.parametrize("contents", [b"no database at all" * 100, b"SQLite format 3\0" + bytes(4080)])
 def test_a_foreign_file_is_not_touched(tmp_path: Path, contents: bytes) -> None:
     """What is no store is not written into, and the message names it."""
