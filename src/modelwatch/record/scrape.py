@@ -89,7 +89,8 @@ class Scrape:
 
     def _gauges(self, sources: list[Source]) -> list[GaugeValue]:
         host, worker = self._worker.host, self._worker
-        values = {name: host.gauges.get(name, {}) for name in {source.name for source in sources}}
+        shown = {source.name for source in sources} if host.heard else set()
+        values = {name: host.gauges.get(name, {}) for name in shown}
         found = [
             GaugeValue(names.IN_PROGRESS, gauges.get("in_progress", 0), {"model_name": name})
             for name, gauges in sorted(values.items())
@@ -99,7 +100,8 @@ class Scrape:
             for name, gauges in sorted(values.items())
         ]
         found += [GaugeValue(names.MODEL_INFO, 1, {"model_name": s.name, "model_version": s.version}) for s in sources]
-        found.append(GaugeValue(names.WORKERS, host.workers))
+        if host.heard:
+            found.append(GaugeValue(names.WORKERS, host.workers))
         found.append(GaugeValue(names.WORKER_DEATHS, host.deaths))
         lag = worker.lag()
         found.append(GaugeValue(names.FLUSH_LAG, max(lag, host.oldest_beat_age_s or 0.0)))

@@ -349,6 +349,7 @@ class Worker:
             self.faults.add("read", error, ours=False)
         except Exception as error:  # noqa: BLE001 - a scrape must be answered
             self.faults.add("read", error)
+        self.host = self.reader.remembered()
         self.reader.close()  # begins again at the next call
         if self.totals.tallies:
             return self.totals.tallies

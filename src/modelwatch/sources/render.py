@@ -37,7 +37,8 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
         lines += [_reading_line(reading) for reading in model["readings"]]
         lines += _quality_lines(model["quality"])
         details = model["details"]
-        lines.append(f"  {'In progress':<28}{details['in_progress']}")
+        busy = details["in_progress"]
+        lines.append(f"  {'In progress':<28}{'unknown' if busy is None else busy}")
         if details["errors_by_type"]:
             lines.append(
                 f"  {'Errors by type':<28}" + ", ".join(f"{kind} {n:,}" for kind, n in details["errors_by_type"])

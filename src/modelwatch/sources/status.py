@@ -18,7 +18,7 @@ from modelwatch.signals import Counts, Objectives
 from modelwatch.sources.itself import itself
 from modelwatch.sources.quality import QualitySource
 from modelwatch.store.live import MINUTE, Key
-from modelwatch.store.reader import HostState, LiveReader
+from modelwatch.store.reader import Changes, HostState, LiveReader
 from modelwatch.store.windows import WINDOWS_S, Windows, first_start
 from modelwatch.tally import Tally
 
@@ -102,7 +102,8 @@ class StatusSource:
                 changes, self._host = self._reader.poll()
                 self._windows.apply(changes, now, self._host.schemas)
             except (sqlite3.Error, OSError, ModelwatchError) as error:
-                reason = str(error)
+                reason, self._host = str(error), self._reader.remembered()
+                self._windows.apply(Changes(again=False, rows=()), now, self._host.schemas)  # time goes on
             host = self._host
             keys = [key for key in sorted(self._windows.keys()) if self._is_recent(key, now)]
             return {
@@ -158,8 +159,8 @@ class StatusSource:
             "p95_s": p95.value if p95 else None,
             "p99_s": p99.value if p99 else None,
             "p95_bracket_s": [p95.low, p95.high] if p95 else None,
-            "in_progress": int(gauges.get("in_progress", 0)),
-            "throughput": gauges.get("last_minute", 0) / 60,
+            "in_progress": int(gauges.get("in_progress", 0)) if self._host.heard else None,
+            "throughput": gauges.get("last_minute", 0) / 60 if self._host.heard else None,
             "errors_by_type": _errors_by_type(counts.tally),
             "low_confidence_ratio": counts.total(names.LOW_CONFIDENCE) / confident if confident else None,
             "confidence": _confidence(counts.tally, counts.schema),

@@ -7,7 +7,7 @@ import json
 import sqlite3
 import time
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelwatch.errors import DamagedData, NewerFormat
@@ -43,6 +43,7 @@ class HostState:
         default_factory=dict
     )  # what all workers used since the file began, the dead included
     gpus: tuple[Gpu, ...] = ()  # as the worker saw them that reported last
+    heard: bool = True  # False: the file could not be read for so long that nobody knows what the workers do
 
 
 class LiveReader:
@@ -55,6 +56,7 @@ class LiveReader:
         self._log: FileId | None = None
         self._seen = 0
         self._schemas: dict[Key, tuple[int, ModelSchema]] = {}
+        self._host, self._read_at = HostState(), float("-inf")
 
     def poll(self) -> tuple[Changes, HostState]:
         """Return what changed since the last call, at the cost of what changed.
@@ -87,7 +89,16 @@ class LiveReader:
             self.close()
             raise unreadable(self.path, error) from None
         self._seen = state["seq"]
+        self._host, self._read_at = host, self._monotonic()
         return Changes(again, rows), host
+
+    def remembered(self) -> HostState:
+        """Return what was read last, for while the file cannot be read; what workers did is forgotten after 10 s."""
+        host, passed = self._host, self._monotonic() - self._read_at
+        age = None if host.oldest_beat_age_s is None else host.oldest_beat_age_s + passed
+        if passed <= DEAD_S:
+            return replace(host, oldest_beat_age_s=age)
+        return replace(host, workers=0, gauges={}, process={}, gpus=(), oldest_beat_age_s=age, heard=False)
 
     def _reopen(self) -> bool:
         """Open the file, again when another one lies at the path. Return whether what was seen is void."""
