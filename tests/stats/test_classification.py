@@ -6,7 +6,7 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelwatch.statistics import classification, confusion
@@ -16,6 +16,7 @@ ROWS = st.lists(
 )
 
 
+@settings(max_examples=30)
 @given(ROWS)
 def test_equals_scikit_learn(rows: list[tuple[str, str, float]]) -> None:
     """Each number, weighted, is scikit-learn's with zero_division=nan to 1e-12; None where that is nan."""
