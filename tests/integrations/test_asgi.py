@@ -609,5 +609,7 @@ def test_lifespan_shutdown_commits(monitor: Monitor, tmp_path: Path) -> None:
     assert not monitor.worker.is_running()
     from modelwatch.sources.status import StatusSource
 
-    (model,) = StatusSource(tmp_path / "live.db").read()["models"]
+    source = StatusSource(tmp_path / "live.db")
+    (model,) = source.read()["models"]
+    source.close()
     assert model["details"]["requests"] == 1

@@ -368,6 +368,8 @@ class Monitor:
             self.worker.users -= 1
             if self.review is not None:
                 self.review.close()
+            if self._status is not None:
+                self._status.close()
         return self.worker.flush(timeout) if self.worker.users > 0 else self.worker.close(timeout)
 
 
