@@ -54,15 +54,15 @@ class _Asked:
             return self.taken
 
     def put_back(self) -> None:
-        """Stop writing it: nothing came of it."""
+        """Stop writing it: nothing came of it, and nothing will if its caller has gone away meanwhile."""
         with self.lock:
             self.taken = False
 
     def leave(self) -> bool:
         """Let the caller go away; return whether it is now sure that nothing is written."""
         with self.lock:
-            self.gone = not self.taken
-            return self.gone
+            self.gone = True
+            return not self.taken
 
     def answer(self, answers: list[Labelled], error: BaseException | None = None) -> None:
         self.answers, self.error = answers, error
