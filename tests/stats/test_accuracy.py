@@ -176,10 +176,10 @@ def test_shrinkage() -> None:
     apart = shrinkage([10, 90, 20, 80, 50, 50], [100] * 6)
     assert apart is not None
     assert 1 <= apart < 5
-    right, n = [40, 90, 20, 80, 50, 70], [50, 100, 40, 90, 60, 100]
-    a = 350 / 440
-    between = sum(m * (k / m - a) ** 2 for k, m in zip(right, n, strict=True)) / 440
-    spread = between - 6 * a * (1 - a) / 440
+    right, n = [40, 90, 20, 80, 50, 70, 0], [50, 100, 40, 90, 60, 100, 1]
+    a = 350 / 441
+    between = sum(m * (k / m - a) ** 2 for k, m in zip(right, n, strict=True)) / 441
+    spread = between - 7 * a * (1 - a) / 441
     assert shrinkage([*right, 0], [*n, 0]) == pytest.approx(a * (1 - a) / spread - 1, rel=1e-12)
     assert shrunk(1, 5, 0.85, 20) == pytest.approx((1 + 17) / 25)
     assert shrunk(0, 0, 0.85, 20) == 0.85
