@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -37,8 +38,8 @@ def nothing_stays_open() -> Iterator[None]:
 
 @pytest.fixture
 def clock() -> FakeClock:
-    """The clock of workers and readers."""
-    return FakeClock()
+    """The clock of workers and readers; a file knows by the system's own when it began."""
+    return FakeClock(wall=time.time())
 
 
 def gauges(page: bytes) -> dict[Any, float]:
