@@ -33,6 +33,14 @@ class Unkind:
     __str__ = __repr__ = __hash__ = __eq__ = __float__  # type: ignore[assignment]
 
 
+class UnkindFloat(float):
+    """A number whose own code fails."""
+
+    def is_integer(self) -> bool:
+        """Fail."""
+        raise RuntimeError("no")
+
+
 BAD: list[Any] = [None, math.nan, "text", "3.5", [1], {}, 10**400, 1j, b"1", Unkind(), object(), np.array([1.0, 2.0])]
 
 
@@ -248,6 +256,32 @@ def test_two_hundred_features_are_judged_in_time() -> None:
     assert time.process_time() - begin < 2
 
 
+def test_no_more_threads(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Where none can be started nothing is raised, and the next check judges what waits."""
+
+    def start(self: threading.Thread) -> None:
+        raise RuntimeError("can't start new thread")
+
+    detector, alerts = data_detector(100, x=SCORES)
+    monkeypatch.setattr(threading.Thread, "start", start)
+    for value in (SCORES[:100] + 9).tolist():
+        detector.add_sample({"x": value})
+    assert not alerts
+    detector.flush()
+    assert len(alerts) == 1
+
+
+def test_a_judge_that_fails_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
+    """Thresholds that are none: logged, and the next window is judged."""
+    detector, alerts = data_detector(100, x=SCORES)
+    detector.thresholds = None  # type: ignore[assignment]
+    feed(detector, x=SCORES[:100] + 9)
+    assert "a window was not judged" in caplog.text
+    detector.thresholds = {"critical": 0.25}
+    feed(detector, x=SCORES[:100] + 9)
+    assert len(alerts) == 1
+
+
 def test_a_callback_that_fails_or_waits_stops_nothing(caplog: pytest.LogCaptureFixture) -> None:
     """Its fault is logged; while it waits, windows wait with it, but never more than a bounded number."""
     go = threading.Event()
@@ -442,6 +476,15 @@ def test_predictions_that_are_no_numbers_alert(broken: Any) -> None:
     track(detector, [broken] * 1000)
     assert detector.check_concept_drift() is None
     assert [(alert.kind, alert.feature_name) for alert in alerts] == [("missing_values", None)]
+
+
+def test_a_class_with_code_of_its_own() -> None:
+    """What fails when it is asked for its class is none; windows that cannot be judged in time are skipped."""
+    detector, alerts = concept_detector(["a", "b"] * 500, window_size=100)
+    track(detector, [UnkindFloat(1.0)] * 100)
+    assert detector.missing_ratio == 1
+    assert [alert.kind for alert in alerts] == ["missing_values"]
+    assert detector.skipped == 0
 
 
 def test_few_predictions_tell_nothing() -> None:

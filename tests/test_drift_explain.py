@@ -142,6 +142,20 @@ def test_quiet_features_say_so() -> None:
     assert account(training, training[:0]).summary == "x: no values to compare."
 
 
+def test_a_move_inside_the_bins_is_said() -> None:
+    """Where the exact KS fires and the bins show nothing."""
+    profile = profile_numeric(TRAINING["normal"])
+    found = explain("x", profile, [50] * 100, decide_ks(profile.counts, [50] * 100, exact=0.3))
+    assert (found.cause, found.summary) == ("shift", "x has moved inside its bins (KS 0.30 of the raw values).")
+
+
+def test_without_a_mean_the_direction_is_said() -> None:
+    """More or less of it is above the edge where the gap is widest."""
+    for by, word in ((6, "More"), (-6, "Less")):
+        found = account(TRAINING["normal"], TRAINING["normal"][:2_000] + by, mean=False)
+        assert any(line.startswith(f"{word} of it is above ") for line in found.details)
+
+
 CATEGORIES = CategoricalProfile({"en": 8_000, "de": 1_500, "fr": 500})
 
 

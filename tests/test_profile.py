@@ -27,7 +27,7 @@ from modelwatch.batch.profile import Profiled, profile
 from modelwatch.batch.scan import Sample
 from modelwatch.batch.show import describe
 from modelwatch.cli import app
-from modelwatch.errors import ConfigError, DamagedData, MissingExtra, NotEnoughData
+from modelwatch.errors import ConfigError, DamagedData, MissingExtra, ModelwatchError, NotEnoughData
 from modelwatch.reference import NumericProfile, Reference, profile_numeric
 from modelwatch.schema import CONFIDENCE_EDGES, FINE_CONFIDENCE_EDGES
 
@@ -284,6 +284,40 @@ def test_text_of_csv_is_parsed(tmp_path: Path) -> None:
     assert "a: 2 of 209 values are no number" in notes
 
 
+def test_categories_without_end_are_bounded(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Names beyond those that are remembered are one, and every value is counted."""
+    monkeypatch.setattr(scan, "TRACKED", 50)
+    monkeypatch.setattr(scan, "CATEGORIES", 10)
+    monkeypatch.setattr("modelwatch.batch.reading.ROWS", 40)
+    given = [f"n{i // 3}" for i in range(600)]
+    found = profile({"x": given}, categorical=["x"]).reference.categorical["x"]
+    assert found.size == 600
+    assert len(found.counts) == 10
+    assert found.counts["__other__"] == 600 - 9 * 3
+
+
+def test_values_that_have_no_hash_are_no_categories() -> None:
+    """One list among texts costs only itself."""
+    found = profile({"x": [*["a"] * 99, [1]]}).reference.categorical["x"]
+    assert (found.counts, found.invalid) == ({"a": 99}, {"type": 1})
+
+
+class Broken(dict[str, Any]):
+    """Data whose own code fails."""
+
+    def items(self) -> Any:
+        """Fail."""
+        raise RuntimeError("no")
+
+
+def test_foreign_data_are_refused() -> None:
+    """No form of columns, and data that raise when they are read."""
+    with pytest.raises(ModelwatchError, match="^profile: type of the batch is 'int'; expected a DataFrame"):
+        profile(3)
+    with pytest.raises(ConfigError, match="the data raise RuntimeError when read"):
+        profile(Broken(x=[1]))
+
+
 def test_kinds_can_be_given(tmp_path: Path) -> None:
     """Codes as categories, texts as numbers, columns ignored; identifiers kept to a thousand."""
     text = "code,ident,spare\n" + "".join(f"{i % 3},id{i // 2},9\n" for i in range(6_000))
@@ -454,6 +488,7 @@ def test_the_command_writes_a_profile(tmp_path: Path) -> None:
 def test_options_of_the_command(tmp_path: Path) -> None:
     """Kinds, roles and columns to ignore."""
     data, output = written(tmp_path, "d.parquet"), tmp_path / "reference.json"
+    assert run(data, "--show").stdout.splitlines() == describe(profile(data).reference)
     found = run(
         data,
         "-o",

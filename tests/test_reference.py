@@ -302,6 +302,9 @@ def test_infinities_are_in_the_outer_bins() -> None:
     sums.add(np.array([0.0, 1.5, math.inf, -math.inf]))
     found = sums.profile((1.0,))
     assert found.counts == (2, 1, 1)
+    sums.add(np.array([math.inf]))
+    assert sums.profile((1.0,)).counts == (2, 1, 2)
+    assert NumericSums(np.array([])).profile(()) == NumericProfile((), (), (0,), (0.0,))
     assert (found.mean, found.low, found.high) == (0.75, 0.0, 1.5)
     huge = profile_numeric([1e308] * 9 + [-1e308])
     assert huge.deviation is None

@@ -150,6 +150,8 @@ def _numeric(
         return "none", f"{feature}: no values to compare.", []
     if decision.outcome != "firing":
         return "none", f"{feature} is distributed as in training (KS {distance:.2f}).", []
+    if not distance:
+        return "shift", f"{feature} has moved inside its bins (KS {decision.score or 0:.2f} of the raw values).", []
     where = [_most_moved(edges, before, now)]
     cause, guess = _cause(profile, edges, before, now, mean, distance)
     if guess:
@@ -193,8 +195,6 @@ def _direction(
         return [f"Its mean went from {profile.mean:.6g} to {mean:.6g} ({by:+.1f} standard deviations)."]
     gap = np.cumsum(np.asarray(before) / sum(before)) - np.cumsum(now / now.sum())
     at = int(np.argmax(np.abs(gap)))
-    if not len(edges) or at >= len(edges):
-        return []
     return [f"{'More' if gap[at] > 0 else 'Less'} of it is above {edges[at]:.6g}."]
 
 
@@ -260,8 +260,6 @@ def _left(
 
     The reference within a bin is taken as even, and ends at its least and greatest value.
     """
-    if not len(edges):
-        return 1.0
     low = profile.low if profile.low is not None else edges[0]
     high = profile.high if profile.high is not None else edges[-1]
     at = np.array([min(low, edges[0]), *edges, max(high, edges[-1])])
