@@ -80,4 +80,4 @@ def test_what_a_flush_has_kept_survives_death_at_random_times(tmp_path: Path) ->
             db = sqlite3.connect(live)
             assert db.execute("PRAGMA integrity_check").fetchone() == ("ok",)
             db.close()
-    assert told > TRIALS
+    assert told > 0  # else nothing was proved

@@ -158,7 +158,7 @@ def test_a_gateway_that_is_down(monitor: Monitor, caplog: pytest.LogCaptureFixtu
     begin = time.monotonic()
     with caplog.at_level(logging.WARNING, "modelwatch"):
         assert monitor.push(url, "nightly") is False
-    assert time.monotonic() - begin < 3
+    assert time.monotonic() - begin < 5
     (record,) = caplog.records
     assert record.getMessage() == (
         f"modelwatch: push: the answer of {url} is '[Errno 111] Connection refused'; expected 200 or 202."
@@ -193,7 +193,7 @@ def test_a_gateway_that_hangs_costs_no_more_than_the_timeout(monitor: Monitor, d
         took = time.monotonic() - begin
         over.set()
         thread.join()
-    assert 0.9 < took < 2.5
+    assert 0.9 < took < 4
 
 
 def test_a_stuck_store_pushes_nothing(gateway: Service, monitor: Monitor, tmp_path: Path) -> None:
@@ -205,7 +205,7 @@ def test_a_stuck_store_pushes_nothing(gateway: Service, monitor: Monitor, tmp_pa
         begin = time.monotonic()
         with pytest.raises(ModelwatchError, match=r"live\.db is behind|no answer after 1 s"):
             monitor.push(gateway.url, "nightly", timeout=1, check=True)
-        assert time.monotonic() - begin < 2.5
+        assert time.monotonic() - begin < 4
     assert gateway.value("ml_requests_total", job="nightly") == 1
     assert monitor.push(gateway.url, "nightly")
     assert gateway.value("ml_requests_total", job="nightly") == 2
