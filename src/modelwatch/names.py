@@ -155,7 +155,7 @@ MODEL_INFO = Metric("ml_model_info", "gauge", (), "1 for every model and version
 # minutes of objectives that are no requests, and what replicas cost; counted by whoever asks the replicas
 SLICES = Metric(
     "modelwatch_slo_slices_total", "counter", ("slo", "outcome"),
-    "Slices of a minute by objective (availability, throughput) and outcome: good, bad, or unknown where nobody looked.",
+    "Minutes by objective (availability, throughput) and outcome: good, bad, or unknown where nobody looked.",
 )  # fmt: skip
 REPLICA_SECONDS = Metric(
     "modelwatch_replica_seconds_total", "counter", (), "Seconds in which replicas answered, summed over the replicas."
