@@ -14,7 +14,7 @@ from starlette.applications import Starlette
 from starlette.endpoints import HTTPEndpoint
 from starlette.requests import Request
 from starlette.responses import PlainTextResponse
-from starlette.routing import Host, Mount, Route, Router
+from starlette.routing import Host, Mount, NoMatchFound, Route, Router
 from starlette.staticfiles import StaticFiles
 
 import modelwatch
@@ -241,6 +241,23 @@ def test_own_routes_do_not_hide_and_are_not_hidden(monitor: Monitor) -> None:
     assert b'"no_store"' in call(app, "/feedback", method="POST").body
     assert call(app, "/any/thing").body == b'"any/thing"'
     assert requests(monitor) == {"/healthz": 1, "/{path:path}": 1}
+
+
+def test_own_routes_leave_the_app_its_names_methods_and_prefix(monitor: Monitor) -> None:
+    """An app finds its own routes by name; ours refuse a wrong method, and answer behind a proxy's prefix."""
+    app = FastAPI()
+
+    @app.get("/items/{item}", name="item")
+    def item(item: str) -> str:
+        return item
+
+    instrument(app, monitor)
+    assert app.url_path_for("item", item="7") == "/items/7"
+    with pytest.raises(NoMatchFound):
+        app.url_path_for("nothing")
+    assert call(app, "/metrics", method="POST").status == 405
+    assert [call(app, path, root_path="/m").status for path in ("/metrics", "/m/metrics")] == [200, 200]
+    assert "/metrics" not in app.openapi()["paths"]
 
 
 def test_registry_in_use_is_shown_without_its_process(monitor: Monitor) -> None:

@@ -39,8 +39,11 @@ class _OwnRoutes(BaseRoute):
         self._by_path = {route.path: route for route in routes}
 
     def _found(self, scope: Scope) -> Route | None:
-        path, root_path = scope["path"], scope.get("root_path")
-        return self._by_path.get(path.removeprefix(root_path) if root_path else path)
+        path = scope["path"]
+        found = self._by_path.get(path)
+        if found is None and scope.get("root_path"):  # what a proxy or a mount has put in front of the path
+            found = self._by_path.get(path.removeprefix(scope["root_path"]))
+        return found
 
     def matches(self, scope: Scope) -> tuple[Match, Scope]:
         route = self._found(scope)
