@@ -125,7 +125,7 @@ def spread(shares: Sequence[float], accuracies: Sequence[float | None], rate: fl
     """
     widths = [max(FLOOR, 0.5 if a is None else sqrt(max(0.0, a * (1 - a)))) for a in accuracies]
     total = sum(shares)
-    mean = sum(share * width for share, width in zip(shares, widths, strict=True)) / total if total else 0.5
+    mean = sum(share / total * width for share, width in zip(shares, widths, strict=True)) if total > 1e-300 else 0.5
     return tuple(min(1.0, rate * width / mean) for width in widths)
 
 
