@@ -14,7 +14,9 @@ from scipy import stats
 from modelwatch.catalogue import KS, PSI
 from modelwatch.statistics import (
     Chance,
+    by_window,
     chi_square,
+    combined,
     decide_categories,
     decide_ks,
     decide_ks_score,
@@ -216,6 +218,23 @@ def test_levels_can_be_switched_off() -> None:
     assert decide_ks_score(0.5, 10_000, 3_600, {"critical": 0.25}).level == "severe"
     off = decide_ks_score(0.5, 10_000, 3_600, {})
     assert (off.outcome, off.reason) == ("ok", "no drift larger than 0.05")
+
+
+def test_two_windows() -> None:
+    """Slight and moderate drift over the day, severe over the hour; an hour of few values hides nothing of the day."""
+    day, hour = by_window(KS)
+    assert (set(day), set(hour)) == ({"info", "warning"}, {"critical"})
+
+    def decided(over_day: float, over_hour: float, n: int = 3_600) -> tuple[str, str | None]:
+        long = decide_ks_score(over_day, 10_000, 24 * n, day, window="a day")
+        found = combined(long, decide_ks_score(over_hour, 10_000, n, hour, window="an hour"))
+        return found.outcome, found.level
+
+    assert decided(0.05, 0.2) == ("ok", None)
+    assert decided(0.5, 0.2) == ("firing", "warning")
+    assert decided(0.05, 0.3) == ("firing", "severe")
+    assert decided(0.12, 0.3, n=60) == ("firing", "info")
+    assert decided(0.05, 0.9, n=5)[0] == "cannot_tell"
 
 
 def test_the_bound_of_total_variation_is_sure() -> None:

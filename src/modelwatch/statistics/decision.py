@@ -294,6 +294,26 @@ def decide_categories(
     return _by_chi_square(pair, score, noise_floor, smallest, levels, chance, deff, window)
 
 
+def by_window(levels: Levels) -> tuple[Levels, Levels]:
+    """Return the thresholds of the long window (slight, moderate) and those of the short one (severe).
+
+    Examples
+    --------
+    >>> by_window({"info": 0.1, "warning": 0.15, "critical": 0.25})
+    ({'info': 0.1, 'warning': 0.15}, {'critical': 0.25})
+    """
+    long = {name: levels[name] for name in ("info", "warning") if name in levels}
+    return long, {name: levels[name] for name in ("critical",) if name in levels}
+
+
+def combined(long: Decision, short: Decision) -> Decision:
+    """Return the decision on a feature from those of its two windows: the short one where it fires, else the long one.
+
+    A quiet hour of little traffic makes nothing uncertain: the day holds it.
+    """
+    return short if short.outcome == "firing" else long
+
+
 def _known(reference: Cells, current: Cells) -> tuple[Cells, Cells]:
     """Return both sides with all categories that the reference does not have in one cell; bins as they are."""
     if not (isinstance(reference, Mapping) and isinstance(current, Mapping)):
