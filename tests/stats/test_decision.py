@@ -20,6 +20,7 @@ from modelwatch.statistics import (
     decide_categories,
     decide_ks,
     decide_ks_score,
+    decide_missing,
     decide_psi,
     design_effect,
     effective_chi_square,
@@ -30,7 +31,7 @@ from modelwatch.statistics import (
     total_variation,
     variance,
 )
-from modelwatch.statistics.decision import _dispersion
+from modelwatch.statistics.chance import _dispersion
 
 EVEN, MOVED = (25, 25, 25, 25), (10, 20, 30, 40)
 COUNTS = st.integers(2, 8).flatmap(
@@ -218,6 +219,20 @@ def test_levels_can_be_switched_off() -> None:
     assert decide_ks_score(0.5, 10_000, 3_600, {"critical": 0.25}).level == "severe"
     off = decide_ks_score(0.5, 10_000, 3_600, {})
     assert (off.outcome, off.reason) == ("ok", "no drift larger than 0.05")
+
+
+@pytest.mark.parametrize(
+    ("invalid", "valid", "usual", "outcome"),
+    [(0, 0, 0.0, "cannot_tell"), (0, 100, 0.0, "ok"), (1, 9, 0.0, "ok"), (10, 0, 0.0, "firing"), (60, 940, 0.0, "ok"),
+     (90, 910, 0.0, "firing"), (300, 700, 0.0, "firing"), (300, 700, 0.28, "ok"), (400, 600, 0.28, "firing")],
+)  # fmt: skip
+def test_missing_values(invalid: int, valid: int, usual: float, outcome: str) -> None:
+    """Surely five points more than usual fire; few values, and as many as usual, do not."""
+    found = decide_missing(invalid, valid, usual)
+    assert found.outcome == outcome
+    assert found.level == ("warning" if outcome == "firing" else None)
+    assert (found.score is None) == (invalid + valid == 0)
+    assert decide_missing(invalid, valid, usual, 1.0).level is None
 
 
 def test_two_windows() -> None:

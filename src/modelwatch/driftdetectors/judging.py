@@ -13,12 +13,10 @@ from typing import Any
 
 from modelwatch.errors import fault
 from modelwatch.labels import is_missing
-from modelwatch.statistics import wilson
+from modelwatch.statistics import decide_missing
 
 logger = logging.getLogger(__name__)
 
-MISSING = 0.05  # points of missing values above the reference, surely, that alert
-SURELY = 3.29
 MOST_WAITING = 64  # closed windows; beyond, the oldest is skipped and counted
 SEVERITY = {"info": "info", "warning": "warning", "severe": "critical"}  # the detectors' own words
 
@@ -178,14 +176,13 @@ class Judges:
 
 def missing_values(model: str, feature: str | None, gaps: Sequence[str], usual: float) -> DriftAlert | None:
     """Return the alert of a window that surely misses more values than usual."""
-    gone = len(gaps) - gaps.count("")
-    share = wilson(gone, len(gaps), SURELY)
-    if share is None or share.low <= usual + MISSING:
+    found = decide_missing(len(gaps) - gaps.count(""), gaps.count(""), usual)
+    if found.level is None or found.score is None:
         return None
     message = _MISSING_VALUES.format(
-        model=model, feature=feature or "(prediction)", share=share.value, n=len(gaps), usual=usual
+        model=model, feature=feature or "(prediction)", share=found.score, n=found.n, usual=usual
     )
-    return DriftAlert("missing_values", model, feature, "warning", share.value, message)
+    return DriftAlert("missing_values", model, feature, found.level, found.score, message)
 
 
 def number_of(value: Any) -> tuple[float, str]:

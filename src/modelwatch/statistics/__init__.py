@@ -15,22 +15,18 @@ from modelwatch.statistics.accuracy import (
     wilson,
 )
 from modelwatch.statistics.calibration import CalibrationError, CalibrationSums, ReliabilityPoint
+from modelwatch.statistics.chance import Chance, Noise, design_effect, effective_chi_square, noise, variance
 from modelwatch.statistics.classification import Classification, ClassQuality, Macro, classification, confusion
 from modelwatch.statistics.decision import (
-    Chance,
     Decision,
-    Noise,
     by_window,
     combined,
     decide_categories,
     decide_ks,
     decide_ks_score,
+    decide_missing,
     decide_psi,
-    design_effect,
-    effective_chi_square,
-    noise,
     smallest_sample,
-    variance,
 )
 from modelwatch.statistics.distances import (
     KS,
@@ -110,6 +106,7 @@ __all__ = [
     "decide_categories",
     "decide_ks",
     "decide_ks_score",
+    "decide_missing",
     "decide_psi",
     "design_effect",
     "effective_chi_square",

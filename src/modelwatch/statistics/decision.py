@@ -9,75 +9,24 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
-from typing import Literal, NamedTuple, TypeAlias
-
-import numpy as np
-import numpy.typing as npt
+from typing import Literal, TypeAlias
 
 from modelwatch.catalogue import KS as KS_LEVELS
 from modelwatch.catalogue import PSI as PSI_LEVELS
-from modelwatch.statistics.counts import Cells, Counts, Floats, Pair, paired, special
+from modelwatch.statistics.accuracy import wilson
+from modelwatch.statistics.chance import Chance, effective_of, noise_of, variance
+from modelwatch.statistics.counts import Cells, Counts, Pair, paired
 from modelwatch.statistics.distances import ks_counts, psi, total_variation
 
 Level: TypeAlias = Literal["info", "warning", "severe"]
 Levels: TypeAlias = Mapping[str, "float | None"]
 Outcome: TypeAlias = Literal["ok", "firing", "cannot_tell"]
 
-EVALUATIONS = 43_200  # in 30 days: one a minute
-FALSE_EVALUATIONS = 0.5  # expected in 30 days without drift, over all series of a model
 PER_BIN = 25  # samples that PSI and chi-square need; below, their laws do not hold
+MISSING = 0.05  # points of values in no bin above the reference
+SURELY = 3.29  # standard errors of a bound that is looked at again and again
 UNSEEN = "__unseen__"  # the one cell of all categories that the reference does not have
 _NAMES: dict[str, Level] = {"info": "info", "warning": "warning", "critical": "severe"}  # of thresholds and of levels
-
-
-class Chance(NamedTuple):
-    """What chance alone may do, over all looks at all series of a model in 30 days.
-
-    series : drift scores watched in the model.
-    evaluations : looks at each of them in 30 days.
-
-    Examples
-    --------
-    >>> chance = Chance(series=50)
-    >>> round(chance.z, 3), round(chance.chi_square_limit(20), 6)
-    (2.826, 67.576222)
-    """
-
-    series: int = 50
-    evaluations: int = EVALUATIONS
-
-    @property
-    def alpha(self) -> float:
-        """Probability of one look at one series to mislead."""
-        return FALSE_EVALUATIONS / (self.series * self.evaluations)
-
-    @property
-    def z(self) -> float:
-        """Factor of sqrt(v) that a KS statistic without drift stays below.
-
-        References
-        ----------
-        Dvoretzky, Kiefer, Wolfowitz (1956); Massart (1990); Wei & Dudley (2012) for two samples.
-        """
-        return math.sqrt(math.log(2 / self.alpha) / 2)
-
-    def chi_square_limit(self, cells: int) -> float:
-        """Return the chi-square statistic that so many cells stay below without drift.
-
-        Raises
-        ------
-        MissingExtra   SciPy is not installed.
-        """
-        return float(special("chi_square_limit").chdtri(cells - 1, self.alpha))
-
-
-class Noise(NamedTuple):
-    """Expected scores without drift; to be subtracted from what is shown, and before PSI and TV are judged."""
-
-    psi: float
-    jensen_shannon: float
-    hellinger: float
-    total_variation: float
 
 
 @dataclass(frozen=True)
@@ -101,93 +50,6 @@ class Decision:
     n: int
     smallest: float | None
     reason: str
-
-
-def variance(m: float, n: float, deff: float = 1.0) -> float:
-    """Return v = deff / n + 1 / m, which every bound below grows with; deff is the design effect of requests."""
-    return deff / n + 1 / m
-
-
-def noise(reference: Cells, current: Cells, deff: float = 1.0) -> Noise | None:
-    """Return the scores to be expected without drift; None where a side is empty.
-
-    Examples
-    --------
-    >>> round(noise([25, 25, 25, 25], [10, 20, 30, 40]).psi, 12)
-    0.06
-    """
-    pair = paired("noise", reference, current)
-    return None if pair is None else _noise(pair, deff)
-
-
-def _noise(pair: Pair, deff: float) -> Noise:
-    m, n = pair.totals
-    v = variance(m, n, deff)
-    free = len(pair.keys) - 1
-    t = _pooled(pair, deff)
-    tv = float(np.sqrt(2 * t * (1 - t).clip(0) * v / math.pi).sum()) / 2
-    return Noise(free * v, free * v / (8 * math.log(2)), math.sqrt(free * v / 8), tv)
-
-
-def _pooled(pair: Pair, deff: float) -> Floats:
-    m, n = pair.totals
-    q, s = pair.shares
-    pooled: Floats = (s * (n / deff) + q * m) / (n / deff + m)
-    return pooled
-
-
-def effective_chi_square(reference: Cells, current: Cells, deff: float = 1.0) -> float | None:
-    """Pearson's statistic for requests that are not independent: that of n / deff requests.
-
-    Equal to `chi_square` where deff is 1. None where a side is empty.
-    """
-    pair = paired("effective_chi_square", reference, current)
-    return None if pair is None else _effective(pair, deff)
-
-
-def _effective(pair: Pair, deff: float) -> float:
-    q, s = pair.shares
-    t = _pooled(pair, deff)
-    there = t > 0
-    return float(((s - q)[there] ** 2 / t[there]).sum() / variance(*pair.totals, deff))
-
-
-def design_effect(minutes: npt.ArrayLike) -> float | None:
-    """Return how much less a window says than as many independent requests would: at least 1.
-
-    Parameters
-    ----------
-    minutes : counts, shape (minutes, bins).
-
-    Returns
-    -------
-    The design effect of this window; use the median of the last 24 hours. None with fewer than two minutes that have
-    traffic, or with fewer than two bins.
-
-    Examples
-    --------
-    >>> design_effect([[4, 1], [2, 3], [6, 4]])
-    1.0
-
-    References
-    ----------
-    Kish (1965), "Survey Sampling"; Rao & Scott (1981).
-    """
-    counts = np.asarray(minutes, np.float64)
-    raw = _dispersion(counts) if counts.ndim == 2 else None
-    return None if raw is None else max(1.0, raw)
-
-
-def _dispersion(minutes: Floats) -> float | None:
-    """Return the squared deviations of the minutes from the window's shares, over those of independent requests."""
-    totals = minutes.sum(axis=1)
-    minutes = minutes[totals > 0][:, minutes.sum(axis=0) > 0]
-    if len(minutes) < 2 or minutes.shape[1] < 2:
-        return None
-    expected = np.outer(totals[totals > 0], minutes.sum(axis=0) / minutes.sum())
-    spread = float(((minutes - expected) ** 2 / expected).sum())
-    free = (len(minutes) - 1) * (len(minutes[0]) - 1)
-    return spread / free
 
 
 # -- the rule ----------------------------------------------------------------------------------------------------------
@@ -290,8 +152,35 @@ def decide_categories(
     def smallest(limit: float) -> float:
         return math.sqrt(limit * v) / 2  # by Cauchy-Schwarz the statistic of a total variation x is at least 4 x^2 / v
 
-    noise_floor = _noise(pair, deff).total_variation
+    noise_floor = noise_of(pair, deff).total_variation
     return _by_chi_square(pair, score, noise_floor, smallest, levels, chance, deff, window)
+
+
+def decide_missing(
+    invalid: int, valid: int, usual: float = 0.0, threshold: float = MISSING, *, window: str = "a window"
+) -> Decision:
+    """Decide on the values of a feature that are in no bin: surely more of them than usual, by so many points.
+
+    Parameters
+    ----------
+    usual : share of the reference's values that are in no bin.
+    threshold : of the share above `usual`; Wilson's lower bound must be beyond it.
+
+    Examples
+    --------
+    >>> decide_missing(300, 700).reason
+    '30% of 1000 values are missing or no values; 0% are usual'
+    >>> decide_missing(1, 9).outcome
+    'ok'
+    """
+    n = invalid + valid
+    share = wilson(invalid, n, SURELY)
+    if share is None:
+        return Decision("cannot_tell", None, None, None, 0, 0, None, f"no values in {window}")
+    fires = share.low > usual + threshold
+    reason = f"{share.value:.0%} of {n} values are missing or no values; {usual:.0%} are usual"
+    excess = max(share.value - usual, 0.0)
+    return Decision("firing" if fires else "ok", "warning" if fires else None, share.value, excess, 0, n, None, reason)
 
 
 def by_window(levels: Levels) -> tuple[Levels, Levels]:
@@ -357,7 +246,7 @@ def _by_chi_square(
     if cells < 2:  # the reference and the window are one and the same value
         return _judged(score, excess, m, n, 0.0, levels, significant=False, window=window)
     limit = chance.chi_square_limit(cells)
-    significant = _effective(pair, deff) > limit
+    significant = effective_of(pair, deff) > limit
     return _judged(score, excess, m, n, smallest(limit), levels, significant=significant, window=window, most=most)
 
 
