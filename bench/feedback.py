@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import sqlite3
 import subprocess
 import sys
@@ -25,7 +26,7 @@ TWICE = Gate("times the peer", 2.0)  # the disk decides how long both take
 FEW = 1000  # stored samples that the many are compared with
 LABELS = 1500  # timed in one run
 WRITERS, CALLERS = 4, 4  # processes, and threads in each
-SPREAD = 0x9E3779B97F4A7C15F39CC0605CEDC835  # odd: multiples are distinct, and far apart like real ids
+APART = 2**100  # between two ids: they go up, so that a store is filled fast; labels come in random order
 
 
 def measure(effort: Effort) -> list[Row]:
@@ -50,8 +51,8 @@ def measure(effort: Effort) -> list[Row]:
 
 
 def request_id(i: int) -> str:
-    """Return the i-th id."""
-    return f"{i * SPREAD % 2**128:032x}"
+    """Return the i-th id, below 2**28."""
+    return f"{i * APART:032x}"
 
 
 def p99(seconds: list[float]) -> float:
@@ -84,6 +85,8 @@ def fill(path: Path, rows: int) -> None:
     db.executemany(insert, ((request_id(i),) for i in range(1, rows)))
     db.execute("COMMIT")
     db.close()
+    with path.open("rb+") as file:
+        os.fsync(file.fileno())  # the disk is at rest when the timing begins
 
 
 @contextmanager
@@ -143,7 +146,7 @@ def four_writers(engine: str, url: str, seconds: float) -> list[Row]:
 def worker(url: str, seconds: float, turn: int) -> None:
     """Label new ids in this process for so long; print the seconds of each as JSON."""
     writer = Writer(Store(url, busy_s=1.0))
-    writer.label(TrueLabel(request_id(10**9 + turn), "positive", sampled=True), 60)
+    writer.label(TrueLabel(request_id(2**27 + turn), "positive", sampled=True), 60)
     times: list[float] = []
 
     def caller(number: int) -> None:
