@@ -111,15 +111,16 @@ def one_caller(rows: int, labels: int) -> tuple[list[float], list[float]]:
         writer = Writer(Store(f"sqlite:///{folder / 'truth.db'}"))
         with bare_insert(folder) as insert:
             for turn, i in enumerate(np.random.default_rng(7).permutation(rows)[:labels].tolist()):
-                begin = time.perf_counter()
-                answer = writer.label(TrueLabel(request_id(i), "negative", "ann"), 60)
-                middle = time.perf_counter()
-                insert(request_id(i))
-                if turn >= 20:  # the first ones open and compile
-                    found[0].append(middle - begin)
-                    found[1].append(time.perf_counter() - middle)
-                if answer.state != "matched":
-                    raise AssertionError(answer)
+                for which in (0, 1) if turn % 2 else (1, 0):  # the second of two syncs of one disk is the cheaper one
+                    begin = time.perf_counter()
+                    if which == 0:
+                        writer.label(TrueLabel(request_id(i), "negative", "ann"), 60)
+                    else:
+                        insert(request_id(i))
+                    if turn >= 20:  # the first ones open and compile
+                        found[which].append(time.perf_counter() - begin)
+        if writer.store.counts().labelled != labels:
+            raise AssertionError(writer.store.counts())
         writer.close()
     return found
 
