@@ -177,7 +177,7 @@ class Replay:
 
             versions = dict.fromkeys(self.versions)
             references = {} if self.reference is None else dict.fromkeys(versions, self.reference)
-            facts = Facts(self.answers[end], reporting=True)
+            facts = Facts(self.answers[end], reporting=True, ages=dict.fromkeys(versions, float(end - START)))
             yield (
                 end,
                 Look(

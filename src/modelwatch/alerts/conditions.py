@@ -1,4 +1,4 @@
-"""Conditions of alerts: comparisons of signals, joined by their labels; true, false, or cannot be told; and as PromQL."""
+"""Conditions of alerts: comparisons of signals, joined by labels; true, false, or cannot be told; and as PromQL."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ class Condition(Protocol):
         """Return what it says, by labels; {(): …} where there is nothing to compare."""
 
     def promql(self, selector: str, objectives: Objectives) -> str | None:
-        """Return the expression that has a result where it holds; None where an objective that it needs is not there."""
+        """Return the expression that has a result where it holds; None without an objective that it needs."""
 
     def clauses(self) -> Sequence[Clause]:
         """Return all comparisons."""

@@ -39,7 +39,7 @@ class Step(NamedTuple):
 
 def step(
     state: AlertState,
-    holds: bool | None,
+    holds: bool | None,  # noqa: FBT001 - the one thing that is asked
     now: float,
     *,
     for_s: float = 0.0,
@@ -74,7 +74,13 @@ def step(
     return Step(AlertState("pending", began), "")
 
 
-def _firing(state: AlertState, holds: bool | None, now: float, keep_s: float, hold_s: float) -> Step:
+def _firing(
+    state: AlertState,
+    holds: bool | None,  # noqa: FBT001
+    now: float,
+    keep_s: float,
+    hold_s: float,
+) -> Step:
     if holds:
         return Step(replace(state, quiet_since=None, lost_since=None), "")
     if holds is None:

@@ -67,7 +67,9 @@ ALERTING: dict[str, Signal] = {
         service.AVAILABILITY.ratio("unavailable_ratio", "Down", "Share of minutes in which no replica answered", 1),
         service.AVAILABILITY.bad_count(),
         service.THROUGHPUT.ratio("not_held_ratio", "Not held", "Share of minutes in which the load was not held", 1),
-        service.THROUGHPUT.bad_count(), service.REPLICAS_ANSWERING, service.REPLICAS_SILENT, service.REPORTING,
+        service.THROUGHPUT.bad_count(), service.REPLICAS_ANSWERING,
+        service.REPLICAS_SILENT, service.REPORTING, service.SEASONED,
+        service.UNKNOWN_MINUTES,
         service.COST, service.COST_BURN, service.MONITOR_FAULTS,
     )
 }  # fmt: skip

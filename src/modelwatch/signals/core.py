@@ -97,14 +97,12 @@ class Facts:
 
     answers : {replica: whether it answered when it was asked last}; empty where nobody is asked.
     reporting : whether the service still renews its counts; None where nobody can tell.
-    since : {version: when it was seen first}, Unix time.
-    lag_s : age of the evaluation's newest counts.
+    ages : {version: seconds since it was seen first}; one that is not named is old.
     """
 
     answers: Mapping[str, bool] = field(default_factory=dict)
     reporting: bool | None = None
-    since: Mapping[str, float] = field(default_factory=dict)
-    lag_s: float | None = None
+    ages: Mapping[str, float] = field(default_factory=dict)
 
 
 @dataclass(frozen=True)

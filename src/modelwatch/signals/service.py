@@ -8,6 +8,7 @@ from modelwatch import names
 from modelwatch.names import Metric
 from modelwatch.signals.core import (
     MODEL,
+    VERSION,
     Counts,
     Events,
     Measured,
@@ -20,6 +21,7 @@ from modelwatch.signals.core import (
 from modelwatch.tally import TableSchema
 
 JOB = "job"
+MUTED_S = 1800  # a new version has so long before its drift is judged
 #: What the monitor counts itself, of the replicas.
 MINUTE_TABLES = tuple(TableSchema(metric.name, metric.labels) for metric in (names.SLICES, names.REPLICA_SECONDS))
 
@@ -56,6 +58,16 @@ def _present(selector: str, _window: str, _objectives: Objectives) -> str:
     return f"(group by ({MODEL}) ({info})) or (absent({info}) - 1)"
 
 
+def _seasoned(counts: Counts) -> Measured:
+    age = counts.facts.ages.get(counts.version)
+    young = age is not None and age < MUTED_S
+    return {(counts.version,): (None if young else 1.0, int(age or 1))}
+
+
+def _seasoned_promql(selector: str, _window: str, _objectives: Objectives) -> str:
+    return f"group by ({MODEL}, {VERSION}) ({names.MODEL_INFO.name}{{{selector}}} offset {MUTED_S}s)"
+
+
 # -- minutes of objectives ---------------------------------------------------------------------------------------------
 
 
@@ -85,6 +97,18 @@ def _minutes(slo: str, bad: str, counted: str) -> Events:
         return f"{matching(selector, window, names.BAD)} or ({every}) * 0"
 
     return Events(slo, bad, counted, count, bad_promql, all_promql)
+
+
+def _unknown(found: tuple[int, int, int]) -> Measured:
+    total = sum(found)
+    return {(): (found[2] / total if total else None, total)}
+
+
+def _unknown_promql(selector: str, window: str) -> str:
+    every = joined(selector, 'slo="availability"')
+    total = increase_from_birth(names.SLICES.name, every, window)
+    unknown = increase_from_birth(names.SLICES.name, joined(every, f'outcome="{names.UNKNOWN}"'), window)
+    return f"({unknown} or {total} * 0) / ({total} > 0)"
 
 
 def availability_minute(answers: Mapping[str, bool] | None) -> str:
@@ -200,8 +224,19 @@ REPORTING = Signal(
     "reporting", "Reporting", "1 while the service renews its counts, else 0", "", _reporting, _present,
     _no_selector, 0, counted="reports",
 )  # fmt: skip
+SEASONED = Signal(
+    "seasoned", "Known version", "1 for a version that was there half an hour ago", "", _seasoned, _seasoned_promql,
+    _no_selector, 0, labels=(VERSION,), counted="seconds since the version began", by_version=True,
+)  # fmt: skip
 AVAILABILITY = _minutes("availability", "down", "minutes")
 THROUGHPUT = _minutes("throughput", "not held", "minutes with requests")
+UNKNOWN_MINUTES = Signal(
+    "unknown_minutes", "Minutes unknown", "Share of minutes in which nobody asked the replicas", "ratio",
+    lambda counts: _unknown(slices(counts, "availability")),
+    lambda selector, window, _objectives: _unknown_promql(selector, window),
+    lambda selector, window: increase_from_birth(names.SLICES.name, joined(selector, 'slo="availability"'), window),
+    60, counted="minutes",
+)  # fmt: skip
 COST = Signal(
     "cost_per_1000", "Cost of 1,000 requests", "What replicas cost for 1,000 requests", "currency", _cost,
     _cost_promql, _requests_samples, 20,

@@ -7,9 +7,8 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from modelwatch.config import ModelConfig
-from modelwatch.signals import FAILURES, SLOW, SLOW_RATIO, Counts, Events, Signal
+from modelwatch.signals import FAILURES, SLOW, Counts, Events, Signal
 from modelwatch.signals.quality import WRONG, WRONG_LOW, WRONG_RATIO, label_sums
-from modelwatch.signals.requests import ERROR_RATIO
 from modelwatch.signals.service import AVAILABILITY, THROUGHPUT, slices, spending
 
 SloType = Literal["latency", "availability", "error_rate", "accuracy", "throughput", "cost"]
@@ -71,7 +70,7 @@ def slos_of(model: ModelConfig) -> tuple[Slo, ...]:
     if slos.latency:
         latency = slos.latency
         good = f"{latency.objective:.4g} of requests answered within {latency.threshold_s * 1000:g} ms"
-        found.append(_of_events("latency", latency.objective, good, SLOW, SLOW_RATIO))
+        found.append(_of_events("latency", latency.objective, good, SLOW))
     if slos.availability:
         good = f"at least one replica answers in {slos.availability.objective:.4g} of minutes"
         ratio = AVAILABILITY.ratio("unavailable_ratio", "Down", "Share of minutes in which no replica answered", 1)
@@ -83,7 +82,7 @@ def slos_of(model: ModelConfig) -> tuple[Slo, ...]:
         )  # fmt: skip
     if slos.error_rate:
         good = f"{slos.error_rate.objective:.4g} of requests without an exception or a status of 500 and above"
-        found.append(_of_events("error_rate", slos.error_rate.objective, good, FAILURES, ERROR_RATIO))
+        found.append(_of_events("error_rate", slos.error_rate.objective, good, FAILURES))
     if slos.accuracy:
         good = f"{slos.accuracy.objective:.4g} of labelled predictions right"
         found.append(
@@ -111,11 +110,12 @@ def _budget(objective: float) -> float:
     return round(1 - objective, 12)  # 1 - 0.9 is a little less than 0.1
 
 
-def _of_events(kind: SloType, objective: float, good: str, events: Events, ratio: Signal) -> Slo:
+def _of_events(kind: SloType, objective: float, good: str, events: Events) -> Slo:
     def spent(counts: Counts) -> Spent:
         bad, n = events.count(counts)
         return Spent(bad, n, events=int(bad or 0))
 
+    ratio = events.ratio(f"{events.name}_bad_ratio", f"{events.bad.capitalize()} requests", f"Share {events.bad}", 1)
     return Slo(kind, objective, _budget(objective), good, spent, ratio, events.bad_count())
 
 
