@@ -68,6 +68,10 @@ def test_golden_noise() -> None:
     assert (psi(EVEN, MOVED) or 0) - found.psi == pytest.approx(0.1682, abs=5e-5)
     assert found.jensen_shannon == pytest.approx(0.06 / (8 * math.log(2)), rel=1e-12)
     assert found.hellinger == pytest.approx(math.sqrt(0.06 / 8), rel=1e-12)
+    assert found.total_variation == pytest.approx(2 * math.sqrt(2 * 0.25 * 0.75 * 0.02 / math.pi), rel=0.05)
+    two = noise([50, 50], [50, 50])
+    assert two is not None
+    assert two.total_variation == pytest.approx(math.sqrt(2 * 0.25 * 0.04 / math.pi), rel=1e-12)
     assert noise([0], [1]) is None
 
 
