@@ -48,6 +48,14 @@ def predicted(service: Service) -> float:
     return service.value("ml_requests_total", endpoint="/predict")
 
 
+def becomes(expected: float, read: Callable[[], float], seconds: float = 60) -> float:
+    """Read until it is what is expected, for so long that only a fault takes longer; return what was read last."""
+    deadline = time.monotonic() + seconds
+    while (found := read()) != expected and time.monotonic() < deadline:
+        time.sleep(0.2)
+    return found
+
+
 @dataclass
 class Client(threading.Thread):
     """Sends requests one after another, at a rate, until a number is sent or it is told to stop."""
@@ -57,7 +65,7 @@ class Client(threading.Thread):
     rate: float = 1e9
     answered: int = 0
     failed: int = 0
-    pids: dict[int, float] = field(default_factory=dict)  # of the workers that answered, and when first (monotonic)
+    answers: dict[int, list[float]] = field(default_factory=dict)  # of each worker (its pid), when (monotonic)
     stopping: threading.Event = field(default_factory=threading.Event)
 
     def __post_init__(self) -> None:
@@ -78,7 +86,8 @@ class Client(threading.Thread):
             try:
                 connection = connection or http.client.HTTPConnection("127.0.0.1", self.port, timeout=5)
                 connection.request("GET", "/predict")
-                self.pids.setdefault(json.loads(connection.getresponse().read())["pid"], time.monotonic())
+                pid = json.loads(connection.getresponse().read())["pid"]
+                self.answers.setdefault(pid, []).append(time.monotonic())
                 self.answered, used = self.answered + 1, used + 1
             except (OSError, http.client.HTTPException, ValueError):
                 self.failed, used = self.failed + 1, 20
@@ -98,4 +107,4 @@ def send(port: int, total: int, clients: int = 8) -> set[int]:
     for thread in threads:
         thread.join(60)
     assert sum(thread.answered for thread in threads) == total // clients * clients, [t.failed for t in threads]
-    return set().union(*(thread.pids for thread in threads))
+    return set().union(*(thread.answers for thread in threads))
