@@ -124,9 +124,8 @@ class Replay:
                 self.answers[START + second] = answers
             if second and second % MINUTE == 0:
                 minutes.tables[names.SLICES.name].count(("availability", availability_minute(answers)))
-                if second % (5 * MINUTE) == 0:
-                    outcome = names.GOOD if second % (15 * MINUTE) else names.BAD
-                    minutes.tables[names.SLICES.name].count(("throughput", outcome))
+                outcome = names.BAD if 50 * MINUTE < second <= 75 * MINUTE else names.GOOD
+                minutes.tables[names.SLICES.name].count(("throughput", outcome))
                 minutes.tables[names.REPLICA_SECONDS.name].count((), MINUTE * sum(answers.values()))
                 start = START + second - MINUTE
                 delta = minutes.minus(minutes_before)
