@@ -12,7 +12,9 @@ from counting import KEY, close_everything, commit, page_values, read_rows, reco
 from modelwatch import names
 from modelwatch.record.worker import Worker
 from modelwatch.schema import ModelSchema
+from modelwatch.server.health import View
 from modelwatch.server.pages import health_page
+from modelwatch.server.panels import errors_by_type
 from modelwatch.sources.render import status_lines
 from modelwatch.sources.status import StatusSource
 from modelwatch.testing import FakeClock
@@ -95,6 +97,14 @@ def test_panels_and_terminal_say_what_is_incomplete(tmp_path: Path) -> None:
     assert all(names.OTHER in line and f": {MORE} counted" in line for line in lines)
     clock.advance(600)
     assert status_of(tmp_path, clock)["models"][0]["details"]["incomplete"] == {}
+
+
+def test_shares_of_error_types_are_of_all_errors(tmp_path: Path) -> None:
+    """Of eight types, of which not all are shown, each has its eighth."""
+    _, clock = counting(tmp_path, 8)
+    view = View(status := status_of(tmp_path, clock), status["models"][0])
+    rows, _, _ = errors_by_type(view)
+    assert {row.change.replace("\N{NO-BREAK SPACE}", " ") for row in rows} == {"12.5 %"}
 
 
 def test_the_sum_of_workers_is_incomplete(tmp_path: Path) -> None:

@@ -332,7 +332,7 @@ def confidence(view: View) -> tuple[Markup | None, str]:
 def errors_by_type(view: View) -> tuple[list[Share], int, str]:
     """Return the most frequent error types, how many are left out, and a sentence where there are none."""
     types = error_types(view)
-    whole = sum(n for _, n in types)
+    whole = max(sum(n for _, n in types), view.detail("failed") or 0.0)  # the status has the most frequent types only
     rows = [
         Share(name or "(no name)", "none", words.number(n), words.percent(n / whole), _bar(n / whole, ""))
         for name, n in types[:SHOWN_ERRORS]
