@@ -89,6 +89,8 @@ def _labels(second: int, _replica: int, chance: random.Random) -> list[LabelCoun
     if second < 300 or 50 * 60 < second <= 62 * 60:
         return []
     found = [LabelCount(kept=2)]
+    if second == 600:  # so that no series begins and is reset within one window
+        found += [LabelCount("matched", segment, 0.1, right) for segment in SEGMENTS for right in (True, False)]
     for _ in range(chance.randrange(3)):
         right = chance.random() < (0.01 if second > 65 * 60 else 0.9)
         inclusion = chance.choice([0.1, 0.1, 0.25, 0.5])
