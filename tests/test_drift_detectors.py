@@ -24,6 +24,12 @@ RNG = np.random.default_rng(21)
 LENGTHS, SCORES = RNG.normal(100, 20, 10_000), RNG.normal(0.5, 0.2, 10_000)
 
 
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """Draw the same in every order of the tests."""
+    RNG.bit_generator.state = np.random.default_rng(22).bit_generator.state
+
+
 class Unkind:
     """A value whose own code fails."""
 

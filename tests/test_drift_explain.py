@@ -24,6 +24,12 @@ TRAINING = {
 }
 
 
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """Draw the same in every order of the tests."""
+    RNG.bit_generator.state = np.random.default_rng(12).bit_generator.state
+
+
 def account(
     training: npt.NDArray[Any], window: npt.NDArray[Any], *, exported: bool = False, mean: bool = True, invalid: int = 0
 ) -> Explanation:

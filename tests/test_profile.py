@@ -45,6 +45,12 @@ FRAME = pd.DataFrame(
 )
 
 
+@pytest.fixture(autouse=True)
+def same_draws() -> None:
+    """Draw the same in every order of the tests."""
+    RNG.bit_generator.state = np.random.default_rng(32).bit_generator.state
+
+
 def written(folder: Path, name: str, frame: pd.DataFrame = FRAME) -> Path:
     """Write a frame as a file of the kind that its name says."""
     path = folder / name

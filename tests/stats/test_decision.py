@@ -71,7 +71,7 @@ def test_golden_noise() -> None:
     assert found.total_variation == pytest.approx(2 * math.sqrt(2 * 0.25 * 0.75 * 0.02 / math.pi), rel=0.05)
     two = noise([50, 50], [50, 50])
     assert two is not None
-    assert two.total_variation == pytest.approx(math.sqrt(2 * 0.25 * 0.04 / math.pi), rel=1e-12)
+    assert two.total_variation == pytest.approx(math.sqrt(2 * 0.25 * 0.02 / math.pi), rel=1e-12)
     assert noise([0], [1]) is None
 
 

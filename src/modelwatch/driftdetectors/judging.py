@@ -96,6 +96,15 @@ class Window:
         return len(self.gaps) >= size or len(self.values) >= size
 
 
+def _cut(kept: list[Any], size: int) -> list[Any]:
+    """Take the first `size` items, if there are as many; what others append meanwhile stays."""
+    if len(kept) < size:
+        return []
+    first = kept[:size]
+    del kept[:size]
+    return first
+
+
 @dataclass(frozen=True)
 class Closed:
     """A window to judge: its values, or its gaps, or both.
@@ -128,16 +137,11 @@ class Judges:
             self._judging, self._closing, self._pid = threading.RLock(), threading.Lock(), os.getpid()
 
     def close(self, key: str, window: Window, size: int) -> list[Closed]:
-        """Return what is full in a window, which goes on empty; nothing where another thread was faster."""
+        """Return what is full in a window, which goes on with the rest; nothing where another thread was faster."""
         self._renew()
-        values: list[Any] = []
-        gaps: list[str] = []
-        with self._closing:  # held for two assignments
-            if len(window.values) >= size:
-                values, window.values = window.values, []
-            if len(window.gaps) >= size:
-                gaps, window.gaps = window.gaps, []
-        return [Closed(key, values[:size], gaps[:size])] if values or gaps else []
+        with self._closing:  # held for four operations on lists
+            values, gaps = _cut(window.values, size), _cut(window.gaps, size)
+        return [Closed(key, values, gaps)] if values or gaps else []
 
     def put(self, closed: Sequence[Closed]) -> None:
         """Have windows judged soon; when too many wait, the oldest are skipped and counted."""
