@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import contextlib
 import random
-import sqlite3
 import statistics
 import sys
 import tempfile
@@ -21,11 +21,12 @@ from modelwatch.sources.status import StatusSource
 from modelwatch.store.live import Key
 from modelwatch.store.reader import LiveReader, Totals
 from modelwatch.tally import Tally
-from modelwatch.testing import FakeClock
+from modelwatch.testing import FakeClock, StuckStore
 from soak.ledger import Ledger, Report, percentile, rss_mib
 
 FEATURES = 20
 THREADS = 4
+ROUNDS = 5
 RATE = 50_000  # events a second, over all threads
 EVENTS = 100_000_000  # a day of them, scaled
 
@@ -84,44 +85,50 @@ def load(monitor: Monitor, seconds: float, threads: int, rate: float) -> tuple[i
 
 
 def stuck_store(report: Report, scale: float) -> None:
-    """Statement 3: a store that never answers costs staleness, not the service."""
-    seconds = 60 * scale
+    """Statement 3: a store that never answers costs staleness, not the service. Interleaved rounds, medians compared."""
+    seconds = 60 * scale / ROUNDS
+    sent = {False: 0, True: 0}
+    tails: dict[bool, list[tuple[float, float]]] = {False: [], True: []}
+    grown, waited = 0.0, 0
     with tempfile.TemporaryDirectory() as folder:
-        control = Monitor("control", "1", schema(), live=Path(folder, "control.db"))
-        control_sent, control_took = load(control, seconds, THREADS, RATE)
-        control.flush(30)
-        control.close()
-        live = Path(folder, "stuck.db")
+        live = Path(folder, "live.db")
         monitor = Monitor("stuck", "1", schema(), live=live)
         monitor.flush(10)
-        blocker = sqlite3.connect(live, isolation_level=None)
-        blocker.execute("BEGIN EXCLUSIVE")
-        before = rss_mib()
-        sent, took = load(monitor, seconds, THREADS, RATE)
-        grown = rss_mib() - before
-        waiting = monitor.recorder.backlog()
-        blocker.execute("ROLLBACK")
-        blocker.close()
+        load(monitor, 1, THREADS, RATE)  # the first pages of memory are not the store's fault
         monitor.flush(60)
+        warm = counted(totals(live)[monitor.key])
+        before = rss_mib()
+        for stuck in (False, True) * ROUNDS:
+            with StuckStore(live) if stuck else contextlib.nullcontext():
+                n, took = load(monitor, seconds, THREADS, RATE)
+                if stuck:
+                    grown, waited = max(grown, rss_mib() - before), max(waited, monitor.recorder.backlog())
+            monitor.flush(60)
+            sent[stuck] += n
+            tails[stuck].append((percentile(took, 0.99) * 1e6, percentile(took, 0.9999) * 1e6))
         monitor.close()
-        n, abandoned = counted(totals(live)[monitor.key]), monitor.recorder.abandoned
-    report.ledger.add(Ledger(sent, n, abandoned))
-    p99, p9999 = percentile(took, 0.99) * 1e6, percentile(took, 0.9999) * 1e6
-    c99, c9999 = percentile(control_took, 0.99) * 1e6, percentile(control_took, 0.9999) * 1e6
-    reached = f"{sent:,} events of {FEATURES} features, {sent / seconds:,.0f}/s of {RATE:,}/s"
+        stored, abandoned = counted(totals(live)[monitor.key]) - warm, monitor.recorder.abandoned
+    everything = sum(sent.values())
+    report.ledger.add(Ledger(everything, stored, abandoned))
+    reached = f"{sent[True] / seconds / ROUNDS:,.0f}/s of {RATE:,}/s"
     report.check(
-        3, "memory", "RSS grows by less than 50 MB", f"{grown:+.1f} MB; {reached}; {waiting:,} waited", holds=grown < 50
-    )
-    report.check(
-        3, "p99 of a call", "control + 100 µs",
-        f"{p99:.1f} µs, control {c99:.1f} µs of {control_sent:,} events", holds=p99 < c99 + 100,
+        3, "memory", "RSS grows by less than 50 MB",
+        f"{grown:+.1f} MB; {sent[True]:,} events of {FEATURES} features, {reached}; {waited:,} waited",
+        holds=grown < 50,
     )  # fmt: skip
-    report.check(
-        3, "p99.99 of a call", "control + 1 ms", f"{p9999:.0f} µs, control {c9999:.0f} µs", holds=p9999 < c9999 + 1000
-    )
+    for column, (tail, bar, most) in enumerate((("p99", "100 µs", 100.0), ("p99.99", "1 ms", 1000.0))):
+        with_lock, control = ([pair[column] for pair in tails[stuck]] for stuck in (True, False))
+        told = " ".join(f"{value:.0f}" for value in sorted(with_lock))
+        middle, base = statistics.median(with_lock), statistics.median(control)
+        report.check(
+            3, f"{tail} of a call", f"control + {bar}",
+            f"median of {ROUNDS} rounds {middle:.1f} µs ({told}), control {base:.1f} µs"
+            f" ({' '.join(f'{value:.0f}' for value in sorted(control))})",
+            holds=middle < base + most,
+        )  # fmt: skip
     report.check(
         3, "conservation", "in = stored + given up",
-        f"in {sent:,}, stored {n:,}, given up {abandoned:,}", holds=sent == n + abandoned,
+        f"in {everything:,}, stored {stored:,}, given up {abandoned:,}", holds=everything == stored + abandoned,
     )  # fmt: skip
 
 
