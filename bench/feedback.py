@@ -24,7 +24,7 @@ from modelwatch.testing.postgres import running_postgres
 
 SOON = Gate("at most", 5e-3)  # on a disk that others leave alone: see the bare insert beside it
 LEVEL = Gate("times the peer", 2.0)
-FEW = 1000  # stored samples that the many are compared with
+FEW = 2000  # stored samples that the many are compared with
 LABELS = 1500  # timed in one run
 WRITERS, CALLERS = 4, 4  # processes, and threads in each
 APART = 2**100  # between two ids: they go up, so that a store is filled fast; labels come in random order
