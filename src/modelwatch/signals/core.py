@@ -21,11 +21,12 @@ Outcome = Literal["ok", "firing", "cannot_tell"]
 
 
 class Measure(NamedTuple):
-    """A value with its number of samples, and how many of them it would need, where that is not always the same."""
+    """A value with its number of samples; how many of them it needs, where that differs; why it cannot be told."""
 
     value: float | None
     samples: int
     needed: int = 0
+    reason: str = ""
 
 
 Measured = Mapping[Labels, "Measure | tuple[float | None, int]"]  # by the values of the signal's labels
@@ -213,7 +214,9 @@ class Signal:
 
     def judge(self, found: Measure | tuple[float | None, int]) -> tuple[Outcome, str]:
         """Return whether a value can be told ("ok") or not, and why not."""
-        value, samples, needed = Measure(*found)
+        value, samples, needed, reason = Measure(*found)
+        if reason:
+            return "cannot_tell", reason
         needed = max(needed, self.smallest)
         if samples < needed and samples:
             return "cannot_tell", f"{samples:,} of {needed:,} {self.counted} that are needed"

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 
 from modelwatch import names
@@ -11,6 +12,7 @@ from modelwatch.signals.core import (
     VERSION,
     Counts,
     Events,
+    Measure,
     Measured,
     Objectives,
     Signal,
@@ -60,8 +62,10 @@ def _present(selector: str, _window: str, _objectives: Objectives) -> str:
 
 def _seasoned(counts: Counts) -> Measured:
     age = counts.facts.ages.get(counts.version)
-    young = age is not None and age < MUTED_S
-    return {(counts.version,): (None if young else 1.0, int(age or 1))}
+    if age is not None and age < MUTED_S:
+        reason = f"version {counts.version} is new: judged in {math.ceil((MUTED_S - age) / 60)} minutes"
+        return {(counts.version,): Measure(None, 1, 0, reason)}
+    return {(counts.version,): Measure(1.0, 1)}
 
 
 def _seasoned_promql(selector: str, _window: str, _objectives: Objectives) -> str:
@@ -226,7 +230,7 @@ REPORTING = Signal(
 )  # fmt: skip
 SEASONED = Signal(
     "seasoned", "Known version", "1 for a version that was there half an hour ago", "", _seasoned, _seasoned_promql,
-    _no_selector, 0, labels=(VERSION,), counted="seconds since the version began", by_version=True,
+    _no_selector, 0, labels=(VERSION,), counted="versions", by_version=True,
 )  # fmt: skip
 AVAILABILITY = _minutes("availability", "down", "minutes")
 THROUGHPUT = _minutes("throughput", "not held", "minutes with requests")
