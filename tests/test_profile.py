@@ -27,7 +27,9 @@ from modelwatch.batch.profile import Profiled, profile
 from modelwatch.batch.scan import Sample
 from modelwatch.batch.show import describe
 from modelwatch.cli import app
+from modelwatch.config import load_config
 from modelwatch.errors import ConfigError, DamagedData, MissingExtra, ModelwatchError, NotEnoughData
+from modelwatch.record.monitor import schema_of
 from modelwatch.reference import NumericProfile, Reference, profile_numeric
 from modelwatch.schema import CONFIDENCE_EDGES, FINE_CONFIDENCE_EDGES
 
@@ -413,6 +415,24 @@ def test_broken_csv_is_refused(tmp_path: Path, content: str, words: str) -> None
     assert "\n" not in str(caught.value)
 
 
+@pytest.mark.parametrize("separator", [",", ";", "\t", "|"])
+def test_separators_are_seen(tmp_path: Path, separator: str) -> None:
+    """Semicolons, tabs and bars, whatever the name of the file; a byte order mark is no part of a name."""
+    text = "\ufeff" + "".join(f"{a}{separator}{b}\n" for a, b in [("x", "y"), *[("1.5", "a,b")] * 9])
+    found = of_csv(text if separator != "," else text.replace("a,b", "ab"), tmp_path).reference
+    assert list(found.numeric) == ["x"]
+    assert list(found.categorical) == ["y"]
+
+
+def test_no_message_has_a_row(tmp_path: Path) -> None:
+    """What is said of a ragged file is where and how, not what is in it."""
+    with pytest.raises(ConfigError) as caught:
+        of_csv("a,b\n1,2\nsecret,person,42\n", tmp_path)
+    assert "Expected 2 columns, got 3)" in str(caught.value)
+    assert "secret" not in str(caught.value)
+    assert caught.value.__cause__ is None
+
+
 def test_a_file_that_breaks_midway_is_refused(tmp_path: Path) -> None:
     """A row of another length after a million good ones, and a parquet file that is cut off."""
     with pytest.raises(ConfigError, match="Expected 2 columns, got 3"):
@@ -471,6 +491,21 @@ def test_files_without_pyarrow_name_the_extra(tmp_path: Path, monkeypatch: pytes
 def run(*arguments: object) -> Any:
     """Run `modelwatch profile`."""
     return CliRunner().invoke(app, ["profile", *map(str, arguments)], catch_exceptions=True)
+
+
+def test_production_is_counted_on_the_bins_of_the_profile(tmp_path: Path) -> None:
+    """A model whose configuration names the profile has its edges, exported edges and categories."""
+    run(written(tmp_path, "d.parquet"), "-o", tmp_path / "reference.json")
+    config = tmp_path / "modelwatch.yaml"
+    config.write_text(
+        "service: {name: s}\nmodels:\n  m:\n    version: '1'\n    task: classification\n    classes: [positive, negative]\n"
+        "    features: {length: numeric, language: categorical}\n    reference: reference.json\n",
+        encoding="utf-8",
+    )
+    schema = schema_of(load_config(config).models["m"])
+    found = Reference.load(tmp_path / "reference.json")
+    assert schema.numeric["length"] == (found.numeric["length"].edges, found.numeric["length"].exported)
+    assert set(schema.categorical["language"]) == {"en", "de", "fr"}
 
 
 def test_the_command_writes_a_profile(tmp_path: Path) -> None:

@@ -105,7 +105,9 @@ def profile(
     if roles.prediction is not None and roles.prediction not in roles.kinds and _are_classes(classes):
         scans[roles.prediction] = classes
     notes, profiles = _second_pass(source, scans, roles, say)
-    notes += [f"only {rows} rows: small drifts cannot be told from chance; give {SMALL} or more"] * (rows < SMALL)
+    if rows < SMALL:
+        few = f"only {rows} row{'s' * (rows > 1)}"
+        notes.append(f"{few}: small drifts cannot be told from chance; give {SMALL} or more")
     return Profiled(_assembled(profiles, roles, rows, outcomes), notes)
 
 

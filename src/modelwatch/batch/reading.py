@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import importlib.util
+import re
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -14,6 +15,8 @@ from modelwatch.record.batch import host_values, named_columns
 
 ROWS = 65_536  # of a part
 CSV, PARQUET = (".csv", ".tsv", ".csv.gz", ".tsv.gz", ".csv.zst"), (".parquet", ".pq")
+SEPARATORS = (",", "\t", ";", "|")
+ROW = re.compile(r"(?<=columns, got )(\d+): .*", re.DOTALL)  # the row itself is nobody's business
 NULLS = ["", "NA", "N/A", "null", "NULL", "None", "<NA>"]
 
 
@@ -80,7 +83,7 @@ class _readable:  # noqa: N801  # a context, not a thing
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, (OSError, ValueError)) or type(error).__module__.startswith("pyarrow"):
-            what = " ".join(str(error).split())
+            what = " ".join(ROW.sub(r"\1", str(error)).split())
             raise ConfigError(
                 f"{self.path}: cannot be read ({what}); expected a CSV file with a header, or parquet. Mend it."
             ) from None
@@ -89,18 +92,27 @@ class _readable:  # noqa: N801  # a context, not a thing
 def _csv(path: Path) -> Source:
     from pyarrow import csv, string
 
-    tabs = csv.ParseOptions(delimiter="\t" if ".tsv" in path.name.lower() else ",", newlines_in_values=True)
-    names = tuple(csv.open_csv(path, parse_options=tabs).schema.names)
+    parse = csv.ParseOptions(delimiter=_separator(path), newlines_in_values=True)
+    names = tuple(csv.open_csv(path, parse_options=parse).schema.names)
     as_text = csv.ConvertOptions(
         column_types=dict.fromkeys(names, string()), strings_can_be_null=True, null_values=NULLS
     )
 
     def parts() -> Iterator[Mapping[str, Part]]:
         with _readable(path):
-            for batch in csv.open_csv(path, parse_options=tabs, convert_options=as_text):
+            for batch in csv.open_csv(path, parse_options=parse, convert_options=as_text):
                 yield {name: Text(batch.column(i)) for i, name in enumerate(names)}
 
     return Source(str(path), names, parts)
+
+
+def _separator(path: Path) -> str:
+    """Return the separator that is most often in the header."""
+    from pyarrow import input_stream
+
+    with input_stream(str(path)) as stream:
+        header = stream.read(ROWS).partition(b"\n")[0]
+    return max(SEPARATORS, key=lambda separator: header.count(separator.encode()))
 
 
 def _parquet(path: Path) -> Source:
