@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import contextlib
+import dataclasses
 import fcntl
 import json
 import math
@@ -17,11 +18,14 @@ import threading
 import time
 from collections.abc import Callable, Iterator, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 import pytest
 import uvicorn
 from starlette.types import ASGIApp
+
+from modelwatch.quality import quality
+from modelwatch.qualityrows import Columns
 
 NOW = 1_795_444_330.0  # 23 Nov 2026, 14:32:10 UTC
 STEPS = 60
@@ -172,6 +176,58 @@ def monitor(state: str = "healthy") -> Status:
         "used": {"cpu_s": 5123.5, "disk_read_bytes": 0, "disk_written_bytes": 3_340_000_000},
         "gpus": [gpu] if bad else [],
     }
+
+
+SEGMENTS = {"books": 0.62, "electronics": 0.78, "home": 0.86, "toys": 0.9}
+
+
+def make_quality(
+    n: int = 1200,
+    *,
+    task: Literal["classification", "regression"] = "classification",
+    objective: float | None = 0.85,
+    inclusion: tuple[float, ...] = (0.1,),
+    few: int = 12,
+    delay_s: float = 1800.0,
+    boost: float = 0.0,
+    **changes: Any,
+) -> Status:
+    """Return what `QualitySource.read` says of `n` labels over the last four days; `few` of them are of one segment.
+
+    boost : added to the share of right answers. inclusion : the probabilities with which samples were kept, in turn.
+    """
+    dice = random.Random(3)
+    columns: dict[str, list[Any]] = {f.name: [] for f in dataclasses.fields(Columns)}
+    for i in range(n):
+        segment = "music" if i >= n - few else list(SEGMENTS)[i % 4]
+        truth: Any = dice.choices(list(SHARES), list(SHARES.values()))[0] if task == "classification" else 10 * i / n
+        right = dice.random() < SEGMENTS.get(segment, 0.8) + boost
+        said = truth if right else dice.choice([c for c in SHARES if c != truth])
+        at = NOW - 4 * 86_400 * (n - i) / n - 60
+        row = {
+            "predictions": said if task == "classification" else truth + dice.gauss(0.2, 0.8),
+            "labels": truth,
+            "confidence": min(0.99, 0.55 + 0.4 * dice.random() + 0.05 * right),
+            "segments": segment,
+            "inclusion": inclusion[i % len(inclusion)],
+            "predicted_at": at,
+            "labelled_at": min(NOW, at + dice.expovariate(1 / delay_s)),
+        }
+        for name, value in row.items():
+            columns[name].append(value)
+    classes = tuple(SHARES) if task == "classification" else ()
+    views = quality(Columns(**columns), NOW, task=task, classes=classes, lasts=(100, 1000))
+    return {
+        "state": "ok", "reason": None, "objective": objective, "window": 1000, "segment": "category",
+        "sampling": {"rate": 0.1, "strategy": "uniform", "strata": "confidence", "weekly_budget": None},
+        "labelled": n, "waiting": 214, "oldest_waiting_s": 11_100.0, "views": views.to_dict(), **changes,
+    }  # fmt: skip
+
+
+@pytest.fixture
+def sample_quality() -> Sample:
+    """Return the maker of what is known from labels: `sample_quality(12)`."""
+    return make_quality
 
 
 @pytest.fixture

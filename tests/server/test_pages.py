@@ -17,9 +17,9 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from modelwatch.errors import ModelwatchError
-from modelwatch.server import web
+from modelwatch.server.guards import CONTENT_SECURITY_POLICY
 from modelwatch.server.pages import health_fragments, health_page
-from modelwatch.server.web import pages_app
+from modelwatch.server.web import STATIC, pages_app
 
 Sample = Callable[..., dict[str, Any]]
 HOSTILE = [
@@ -403,7 +403,7 @@ def test_landmarks_and_one_heading(sample: Sample) -> None:
 def test_all_of_it_is_small(sample: Sample) -> None:
     """Page, style and script together are at most 100 KB, and a refresh is less than the page."""
     page = health_page(sample("degraded")).encode()
-    static = sum(len(p.read_bytes()) for p in web._STATIC.iterdir())
+    static = sum(len(p.read_bytes()) for p in STATIC.iterdir())
     assert len(page) + static <= 100_000
     assert len(json.dumps(health_fragments(sample("degraded")))) <= 60_000
 
@@ -426,7 +426,7 @@ class Client:
 
         async def once() -> httpx.Response:
             transport = httpx.ASGITransport(self.app)
-            async with httpx.AsyncClient(transport=transport, base_url="http://here") as client:
+            async with httpx.AsyncClient(transport=transport, base_url="http://localhost") as client:
                 return await client.request(method, path, params=params or None)
 
         return anyio.run(once)
@@ -454,7 +454,7 @@ def test_every_answer_has_the_strict_headers(sample: Sample) -> None:
     ):
         for path in paths_of:
             answer = client.get(path)
-            assert answer.headers["content-security-policy"] == web.CONTENT_SECURITY_POLICY, path
+            assert answer.headers["content-security-policy"] == CONTENT_SECURITY_POLICY, path
             assert answer.headers["x-content-type-options"] == "nosniff"
             assert answer.headers["referrer-policy"] == "no-referrer"
             assert "cache-control" in answer.headers

@@ -19,6 +19,7 @@ from modelwatch import Monitor, current_request, load_config
 from modelwatch.demo.incidents import SCRIPTS
 from modelwatch.demo.model import predict
 from modelwatch.integrations.fastapi import instrument
+from modelwatch.server.desk import Desk
 from modelwatch.server.web import pages_app
 from modelwatch.sources.status import StatusSource
 
@@ -27,7 +28,7 @@ if TYPE_CHECKING:
 
 CONFIG = "MODELWATCH_DEMO_CONFIG"
 INCIDENT, STARTED = "MODELWATCH_DEMO_INCIDENT", "MODELWATCH_DEMO_STARTED"
-PAGES = ("/", "/monitor", "/api", "/fragments", "/static", "/docs", "/redoc", "/openapi.json")
+PAGES = ("/", "/quality", "/monitor", "/review", "/api", "/fragments", "/static", "/docs", "/redoc", "/openapi.json")
 MODEL = "sentiment_classifier"
 
 
@@ -78,5 +79,5 @@ def create_app() -> FastAPI:
 
     status = StatusSource.from_config(load_config(config_path, secrets=False))
     status.notes = notes
-    app.mount("/", pages_app(status.read))
+    app.mount("/", pages_app(status.read, Desk([monitor.review]) if monitor.review else None))
     return app

@@ -59,6 +59,7 @@ class QualitySource:
 
         `state` is "ok", or "unavailable" with a `reason`. `views` is `Quality.to_dict()`; `waiting` says how many
         samples wait for a label, `oldest_waiting_s` for how long the oldest has, `labelled` how many have one.
+        `objective`, `window`, `segment` and `sampling` are those of the configuration.
         """
         settings = self.models.get(model)
         if settings is None:
@@ -79,6 +80,7 @@ class QualitySource:
             return {"state": "unavailable", "reason": str(error)}
         size = model.ground_truth.window
         views = quality(rows, now, task=model.task, classes=model.classes, lasts=(min(100, size), size))
+        truth = model.ground_truth
         objective = model.slos.accuracy.objective if model.slos.accuracy else None
         oldest = counts.oldest_waiting_at
         return {
@@ -86,6 +88,13 @@ class QualitySource:
             "reason": None,
             "objective": objective,
             "window": size,
+            "segment": model.segment,
+            "sampling": {
+                "rate": truth.sampling_rate,
+                "strategy": truth.strategy,
+                "strata": truth.strata,
+                "weekly_budget": truth.weekly_budget,
+            },
             "labelled": counts.labelled,
             "waiting": counts.waiting,
             "oldest_waiting_s": None if oldest is None else max(0.0, now - oldest),

@@ -127,6 +127,7 @@
   addEventListener("scroll", point, { passive: true });
 
   document.documentElement.classList.add("scripts");
+  document.querySelector(".tabs [aria-current]")?.scrollIntoView({ inline: "center", block: "nearest" });
   readAge();
   setInterval(tick, 1000);
   plan();

@@ -1,0 +1,82 @@
+"""What one reviewer has done: how much since a moment, and what to take back first."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+
+from sqlalchemy import Connection, and_, func, or_, select, update
+
+from modelwatch.groundtruth.labelling import locked, safe
+from modelwatch.groundtruth.queue import LEASE_S
+from modelwatch.groundtruth.store import Store
+from modelwatch.groundtruth.tables import labels, samples
+
+
+@dataclass(frozen=True, slots=True)
+class Done:
+    """How many labels a reviewer has given, and the last of them, which `undo` takes back; None where there is none."""
+
+    labels: int
+    request_id: str | None = None
+    label: str | float | None = None
+
+
+def done(store: Store, reviewer: str, model: str, since: float) -> Done:
+    """Return what a reviewer has said of samples of a model that got their present label since a moment.
+
+    Only labels that count now: what was taken back, or said otherwise by somebody later, is not among them.
+
+    Parameters
+    ----------
+    since : Unix seconds.
+
+    Raises
+    ------
+    StoreUnavailable, NewerFormat   it cannot be read now.
+    """
+    name = safe(reviewer) or ""
+    mine = and_(
+        samples.c.model == model,
+        samples.c.labelled_at >= since,
+        labels.c.request_id == samples.c.request_id,
+        labels.c.reviewer == name,
+        labels.c.label == samples.c.label,
+        labels.c.withdrawn_at.is_(None),
+    )
+
+    def work(connection: Connection) -> Done:
+        n = connection.execute(select(func.count()).select_from(samples, labels).where(mine)).scalar_one()
+        newest = select(labels.c.request_id, labels.c.label).select_from(samples, labels).where(mine)
+        order = (samples.c.labelled_at.desc(), samples.c.request_id.desc())
+        row = connection.execute(newest.order_by(*order).limit(1)).first()
+        return Done(n) if row is None else Done(n, row.request_id, json.loads(row.label))
+
+    return store.database.read(work)
+
+
+def hold(store: Store, request_id: str, reviewer: str, lease_s: float = LEASE_S) -> bool:
+    """Give a reviewer one certain sample, if it has no label and nobody else holds it; return whether it was given.
+
+    What the reviewer holds besides is given back: `claim` then returns this one.
+
+    Raises
+    ------
+    StoreUnavailable, NewerFormat   nothing is changed.
+    """
+    name = safe(reviewer) or ""
+
+    def work(connection: Connection) -> bool:
+        now = store.clock()
+        locked(connection, [request_id])
+        free = or_(samples.c.claimed_until.is_(None), samples.c.claimed_until <= now, samples.c.claimed_by == name)
+        this = and_(samples.c.request_id == request_id, samples.c.label.is_(None), samples.c.model.is_not(None), free)
+        lease = {"claimed_by": name, "claimed_until": now + lease_s}
+        given = connection.execute(update(samples).where(this).values(lease)).rowcount == 1
+        if given:
+            others = and_(samples.c.claimed_by == name, samples.c.request_id != request_id)
+            held = and_(others, samples.c.claimed_until.is_not(None))
+            connection.execute(update(samples).where(held).values(claimed_until=None))
+        return given
+
+    return store.database.write(work)

@@ -1,0 +1,242 @@
+"""What all pages share: the templates, the head with its tabs and its menu of models, and the page of a problem."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from functools import cache
+from typing import Any, NamedTuple
+from urllib.parse import quote
+
+from jinja2 import Environment, PackageLoader, StrictUndefined
+from markupsafe import Markup
+
+from modelwatch.server import charts, words
+from modelwatch.server.accuracy import WORDS, accuracy
+from modelwatch.server.health import VERDICTS, Verdict, View
+from modelwatch.server.itself import itself
+from modelwatch.server.words import clean, finite
+
+HEALTH, QUALITY, MONITOR, REVIEW = "Health", "Quality", "Monitor", "Review"
+PATHS = {HEALTH: "/", QUALITY: "/quality", MONITOR: "/monitor", REVIEW: "/review"}
+_ICON_COLOURS = {"ok": "#00695a", "warn": "#c96a00", "unk": "#6b48b8", "none": "#6d788c"}
+_ICON_SHAPES = {
+    "ok": '<circle cx="8" cy="8" r="7.5" fill="{0}"/><path d="M4.5 8.3l2.4 2.4 4.6-5" {1}/>',
+    "warn": '<path d="M8 .8 15.6 15H.4Z" fill="{0}"/><path d="M8 6v4M8 12.2v.3" {1}/>',
+    "unk": '<circle cx="8" cy="8" r="7.5" fill="{0}"/>'
+    '<path d="M5.8 6.2a2.2 2.2 0 1 1 3.1 2c-.6.3-.9.7-.9 1.4M8 12v.3" {1}/>',
+    "none": '<circle cx="8" cy="8" r="7.5" fill="{0}"/><path d="M5 8h6" {1}/>',
+}
+
+
+class Choice(NamedTuple):
+    """A model in the menu."""
+
+    name: str
+    version: str
+    state: str
+    word: str
+    href: str
+    current: bool
+    picture: Markup
+
+
+class Tab(NamedTuple):
+    """A page in the navigation, with the state of what it tells, or how much waits there."""
+
+    name: str
+    href: str
+    state: str
+    word: str
+    current: bool
+    waits: str = ""
+
+
+@cache
+def _templates() -> Environment:
+    """Return the environment of the templates: everything is escaped, nothing may be undefined."""
+    return Environment(
+        loader=PackageLoader("modelwatch.server"),
+        autoescape=True,
+        undefined=StrictUndefined,
+        trim_blocks=True,
+        lstrip_blocks=True,
+    )
+
+
+def render(part: str, **values: Any) -> str:
+    """Return the HTML of a template of this name."""
+    return _templates().get_template(f"{part}.html").render(**values)
+
+
+def document(
+    template: str, parts: Mapping[str, str], base: str, refresh: str, title: str, state: str, **more: Any
+) -> str:
+    """Return a whole page: its parts in their boxes, and where they are read again.
+
+    Parameters
+    ----------
+    template : name of the page's template.
+    parts : HTML by the name of its box.
+    refresh : address that gives the changing parts as JSON.
+    state : of the icon in the browser's tab.
+    """
+    held = {name: Markup(html) for name, html in parts.items()}
+    return render(
+        template, parts=held, base=base, refresh=refresh, title=title, tab=tab_icon(state), hatch=Markup(charts.HATCH),
+        **more,
+    )  # fmt: skip
+
+
+def model_names(status: Mapping[str, Any]) -> list[str]:
+    """Return the names of the models of a status, as they are."""
+    return [str(m.get("name", "")) for m in status.get("models") or ()]
+
+
+def choose(status: Mapping[str, Any], name: str | None) -> Mapping[str, Any] | None:
+    """Return the model of that name, or the first; None only when there are no models and none was asked for.
+
+    Raises
+    ------
+    KeyError   there is no model of that name.
+    """
+    models: Sequence[Mapping[str, Any]] = status.get("models") or ()
+    if name is None:
+        return models[0] if models else None
+    for model in models:
+        if str(model.get("name", "")) == name:
+            return model
+    raise KeyError(name)
+
+
+def query(model: str | None) -> str:
+    """Return the end of an address that chooses a model."""
+    return f"?model={quote(model, safe='', errors='replace')}" if model is not None else ""
+
+
+def model_link(name: str, base: str = "") -> str:
+    """Return the address of a model's health page."""
+    return f"{base}/{query(name)}"
+
+
+def frame(
+    status: Mapping[str, Any], chosen: Mapping[str, Any] | None, base: str, model: str | None, page: str
+) -> dict[str, str]:
+    """Return the changing parts of the head, which all pages share."""
+    menu = ""
+    if chosen is not None:
+        choices = _choices(status, chosen, base, page)
+        menu = render("menu", choices=choices, fleet=_fleet(choices), one=len(choices) == 1)
+    return {
+        "fresh": render("fresh", now=words.clock(status.get("now"), seconds=True), **_age(status)),
+        "strip": render("strip", **_strip(status) | ({} if page == HEALTH else {"window": ""})),
+        "tabs": render("tabs", tabs=_tabs(status, chosen, base, model, page)),
+        "menu": menu,
+    }
+
+
+def _tabs(
+    status: Mapping[str, Any], chosen: Mapping[str, Any] | None, base: str, model: str | None, page: str
+) -> list[Tab]:
+    right = accuracy(chosen).state
+    states = {
+        HEALTH: View(status, chosen).state if chosen else "unk",
+        QUALITY: right,
+        MONITOR: itself(status).verdict.state,
+        REVIEW: "ok",
+    }
+    waiting = finite(((chosen or {}).get("quality") or {}).get("waiting"))
+    count = words.number(waiting) if waiting else ""
+    said = {name: VERDICTS.get(state, "") for name, state in states.items()} | {QUALITY: WORDS[right]}
+    said[REVIEW] = f"{words.plural(waiting, 'sample waits', 'samples wait')} for a label" if waiting else ""
+    return [
+        Tab(name, f"{base}{path}{query(model)}", states[name], said[name], name == page, count * (name == REVIEW))
+        for name, path in PATHS.items()
+    ]
+
+
+def problem_page(title: str, message: str, *, base: str = "", links: Sequence[tuple[str, str]] = ()) -> str:
+    """Return a plain page that says what cannot be shown, why, and where to go.
+
+    Parameters
+    ----------
+    title, message : str
+        One short sentence, and what is known about the cause.
+    links : sequence of (text, href)
+        Where the reader can go instead.
+    """
+    return render("problem", title=title, message=clean(message, 400), base=base, links=links, tab=tab_icon("unk"))
+
+
+def tab_icon(state: str) -> str:
+    """Return the icon of the browser's tab for a state, as a data address."""
+    pen = 'fill="none" stroke="#fff" stroke-width="1.9" stroke-linecap="round" stroke-linejoin="round"'
+    shape = _ICON_SHAPES[state].format(_ICON_COLOURS[state], pen)
+    svg = f'<svg xmlns="http://www.w3.org/2000/svg" viewBox="0 0 16 16">{shape}</svg>'
+    return f"data:image/svg+xml,{quote(svg, safe='')}"
+
+
+def band(verdict: Verdict, page: str = "", model: Mapping[str, Any] | None = None) -> dict[str, str]:
+    """Return the parts that say the state of a page, to those who see it and to those who hear it."""
+    title = page_title(verdict.word, page, model)
+    return {
+        "verdict": render("verdict", verdict=verdict, title=title, tab=tab_icon(verdict.state)),
+        "said": f"{verdict.word}: {Markup.escape(verdict.clause)}",
+    }
+
+
+def page_title(word: str, page: str = "", model: Mapping[str, Any] | None = None) -> str:
+    """Return the title of a page: its state first, so that it can be read on a narrow tab."""
+    return " · ".join(part for part in (word, page, clean((model or {}).get("name", ""), 60), "modelwatch") if part)
+
+
+def _age(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return the age of the newest data: as words, for the script that counts on, and whether it is late."""
+    seconds = finite(status.get("data_age_s"))
+    return {
+        "age": "no data yet" if seconds is None else words.age(seconds),
+        "age_s": "" if seconds is None else f"{max(0.0, seconds):.1f}",
+        "late": seconds is None or seconds > 30,
+    }
+
+
+def _strip(status: Mapping[str, Any]) -> dict[str, Any]:
+    """Return what stands in the line under the header: whose service, which windows, and the notes."""
+    scale = finite(status.get("time_scale"))
+    notes = [clean(note, 200) for note in status.get("notes") or ()]
+    if scale is not None and scale not in {0.0, 1.0}:
+        notes.insert(0, f"time runs {scale:g} times faster: every window is that much shorter")
+    owner = status.get("owner")
+    return {
+        "service": clean(status.get("service", "")),
+        "owner": clean(owner) if owner else "",
+        "window": words.span(finite(status.get("window_s"))),
+        "notes": notes,
+    }
+
+
+def _choices(status: Mapping[str, Any], chosen: Mapping[str, Any], base: str, page: str) -> list[Choice]:
+    """Return every model for the menu, worst first; each leads to the same page of that model."""
+    found = []
+    for model in status.get("models") or ():
+        view = View(status, model)
+        rates = view.series(view.history.get("request_rate"))
+        found.append(
+            Choice(
+                view.name or "(no name)",
+                view.version,
+                view.state,
+                VERDICTS[view.state],
+                f"{base}{PATHS[HEALTH if page == MONITOR else page]}{query(str(model.get('name', '')))}",
+                model is chosen,
+                Markup(charts.spark(rates)),
+            )
+        )
+    order = ("warn", "unk", "ok")
+    return sorted(found, key=lambda c: (order.index(c.state), c.name))
+
+
+def _fleet(choices: Sequence[Choice]) -> list[tuple[str, str]]:
+    """Return how many models are in each state, worst first."""
+    nouns = {"warn": "degraded", "unk": "cannot tell", "ok": "healthy"}
+    counts = {state: sum(c.state == state for c in choices) for state in nouns}
+    return [(state, f"{n} {nouns[state]}") for state, n in counts.items() if n]

@@ -1,0 +1,318 @@
+"""The addresses of the review: the page and its forms, the same as JSON, and who may use them."""
+
+from __future__ import annotations
+
+import json
+import re
+import secrets
+from collections.abc import Callable, Mapping
+from typing import TYPE_CHECKING, Any, NamedTuple
+from urllib.parse import parse_qsl, quote, unquote
+
+from starlette.concurrency import run_in_threadpool
+from starlette.requests import Request
+from starlette.responses import RedirectResponse, Response
+from starlette.routing import Route
+
+from modelwatch.errors import UnknownLabel
+from modelwatch.groundtruth.store import REQUEST_ID
+from modelwatch.server.answers import base_of, error_of, guarded, html, json_of
+from modelwatch.server.frame import PATHS, REVIEW, frame, model_names, problem_page, render
+from modelwatch.server.guards import MOST_BYTES, WITH_FORMS, body_of, is_ours
+from modelwatch.server.reviewpage import DONE, LONGEST_NAME, NO_STORE, here, item, review_json, review_page, why
+from modelwatch.server.words import clean
+
+if TYPE_CHECKING:
+    from modelwatch.server.desk import Desk, Turn
+
+SESSION, REVIEWER = "modelwatch_session", "modelwatch_reviewer"
+ACTIONS = ("name", "label", "skip", "undo", "peek")
+YEAR_S = 365 * 86_400
+LONGEST_NOTE = 1500  # characters; with what is written down besides, the store keeps 2,000
+_SESSION = re.compile(r"[0-9a-f]{32}")
+Fields = Mapping[str, Any]
+
+
+class _Refused(Exception):
+    """Ends an action with an error in the one shape."""
+
+    def __init__(self, code: int, name: str, message: str) -> None:
+        super().__init__(message)
+        self.code, self.name, self.message = code, name, message
+
+
+class _Place(NamedTuple):
+    """Where a request belongs: the model in its address, in the status and at the desk."""
+
+    status: Mapping[str, Any]
+    name: str | None
+    chosen: Mapping[str, Any] | None
+    model: str | None  # that can be reviewed
+
+
+def review_routes(read_status: Callable[[], Mapping[str, Any]], desk: Desk | None) -> list[Route]:
+    """Return the routes of the review page and of its API.
+
+    Parameters
+    ----------
+    read_status : as for `pages_app`.
+    desk : None where there is nothing to review: the page then says what is missing.
+    """
+    routes = _Routes(read_status, desk)
+    what = "the samples cannot be read"
+    found = [
+        Route(PATHS[REVIEW], guarded(routes.page, page=PATHS[REVIEW], what=what)),
+        Route("/fragments/review", guarded(routes.fragments)),
+        Route("/api/review", guarded(routes.state)),
+        Route("/api/review/history", guarded(routes.history)),
+    ]
+    for action in ACTIONS:
+        form = guarded(routes.form(action), page=PATHS[REVIEW], what="it may not be saved; doing it again does no harm")
+        found.append(Route(f"{PATHS[REVIEW]}/{action}", form, methods=["POST"]))
+        found.append(Route(f"/api/review/{action}", guarded(routes.api(action)), methods=["POST"]))
+    return found
+
+
+class _Routes:
+    """Answers for one desk."""
+
+    def __init__(self, read_status: Callable[[], Mapping[str, Any]], desk: Desk | None) -> None:
+        self.read_status, self.desk = read_status, desk
+
+    def _place(self, name: str | None) -> _Place:
+        """Return where a request belongs.
+
+        Raises
+        ------
+        KeyError   there is no model of that name.
+        """
+        status = self.read_status()
+        at_desk = self.desk.models if self.desk else ()
+        reporting = model_names(status)
+        if name is not None and name not in at_desk and name not in reporting:
+            raise KeyError(name)
+        first = next((n for n in reporting if n in at_desk), next(iter([*at_desk, *reporting]), None))
+        wanted = name if name is not None else first
+        chosen = next((m for m in status.get("models") or () if str(m.get("name", "")) == wanted), None)
+        return _Place(status, name, chosen, wanted if wanted in at_desk else None)
+
+    # -- what is shown -------------------------------------------------------------------------------------------------
+
+    async def page(self, request: Request) -> Response:
+        """Answer with the page, which holds a sample for its reviewer."""
+        if request.headers.get("sec-fetch-site") == "cross-site" and SESSION not in request.cookies:
+            return html(render("again", title=REVIEW))  # strict cookies come with the second request only
+        session = _session(request) or secrets.token_hex(16)
+        text, code = await run_in_threadpool(self._page, request, session)
+        answer = html(text, code)
+        answer.headers.update(WITH_FORMS)
+        if _session(request) is None and self.desk is not None:
+            _keep(request, answer, SESSION, session)
+        return answer
+
+    def _page(self, request: Request, session: str) -> tuple[str, int]:
+        base, name = base_of(request), request.query_params.get("model")
+        try:
+            place = self._place(name)
+        except KeyError:
+            told = f"There is no model named {clean(name)!r}."
+            links = [("Review", f"{base}{PATHS[REVIEW]}")]
+            return problem_page("No such model", told, base=base, links=links), 404
+        reviewer = _reviewer(request)
+        naming = "rename" in request.query_params or not reviewer
+        token, turn = "", None
+        if self.desk is not None and place.model is not None:
+            token = self.desk.token(session)
+            turn = None if naming else self.desk.turn(place.model, reviewer)
+        said = request.query_params.get("said", "")
+        page = review_page(
+            place.status, place.chosen, turn, base=base, model=name or place.model, token=token,
+            said=said if said in DONE else "", naming=naming, reviewer=reviewer,
+        )  # fmt: skip
+        return page, 200
+
+    async def fragments(self, request: Request) -> Response:
+        """Answer with the changing parts; with `item` in the address also with the next sample."""
+        return await run_in_threadpool(self._fragments, request)
+
+    def _fragments(self, request: Request) -> Response:
+        base, session, reviewer = base_of(request), _session(request), _reviewer(request)
+        try:
+            place = self._place(request.query_params.get("model"))
+        except KeyError as error:
+            return error_of(404, "not_found", f"there is no model named {clean(error.args[0])!r}")
+        parts = frame(place.status, place.chosen, base, place.name or place.model, REVIEW)
+        if "item" in request.query_params and self.desk and place.model and session and reviewer:
+            turn = self.desk.turn(place.model, reviewer)
+            said = request.query_params.get("said", "")
+            parts["why"] = why(place.chosen, turn)
+            parts["item"] = item(turn, base=base, token=self.desk.token(session), said=said)
+        return json_of(parts)
+
+    async def state(self, request: Request) -> Response:
+        """Answer with the sample in hand as JSON."""
+        return await run_in_threadpool(self._asked, request, self._state)
+
+    def _state(self, request: Request) -> Response:
+        desk = self._desk()
+        session, reviewer, model = self._known(request, self._place(request.query_params.get("model")).model)
+        turn: Turn = desk.turn(model, reviewer)
+        return json_of(review_json(turn, desk.token(session)))
+
+    async def history(self, request: Request) -> Response:
+        """Answer with all that was said and done about a sample."""
+        return await run_in_threadpool(self._asked, request, self._history)
+
+    def _history(self, request: Request) -> Response:
+        desk = self._desk()
+        self._known(request, desk.models[0])
+        return json_of({"history": desk.history(_request_id(request.query_params))})
+
+    # -- what is done --------------------------------------------------------------------------------------------------
+
+    def form(self, action: str) -> Callable[[Request], Any]:
+        """Return the endpoint of a form: it acts, and sends the browser back to the page."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                fields, said = await self._act(request, action, _form)
+            except _Refused as error:
+                base = base_of(request)
+                links = [("Back to the review", f"{base}{PATHS[REVIEW]}")]
+                return html(problem_page("Not done", error.message, base=base, links=links), error.code)
+            done = RedirectResponse(here(base_of(request), str(fields.get("model", "")), said), 303)
+            if action == "name":
+                _keep(request, done, REVIEWER, quote(_name(fields), safe=""))
+            return done
+
+        return answer
+
+    def api(self, action: str) -> Callable[[Request], Any]:
+        """Return the endpoint of the API: JSON in, JSON out."""
+
+        async def answer(request: Request) -> Response:
+            try:
+                fields, said = await self._act(request, action, _json)
+            except _Refused as error:
+                return error_of(error.code, error.name, error.message)
+            if said == "unknown_label":
+                return error_of(422, said, DONE[said])
+            done = json_of({"state": said})
+            if action == "name":
+                _keep(request, done, REVIEWER, quote(_name(fields), safe=""))
+            return done
+
+        return answer
+
+    async def _act(self, request: Request, action: str, read: Callable[[Request, bytes], Fields]) -> tuple[Fields, str]:
+        """Do what a POST asks for, if it comes from our own form; return its fields, and what became of it."""
+        if not is_ours(request):
+            raise _Refused(
+                403, "foreign_origin", "This did not come from a page of this server. Open the review again."
+            )
+        body = await body_of(request)
+        if body is None:
+            raise _Refused(413, "too_large", f"The body is over {MOST_BYTES} bytes; write a shorter note.")
+        fields = read(request, body)
+        return fields, await run_in_threadpool(self._do, request, action, fields)
+
+    def _do(self, request: Request, action: str, fields: Fields) -> str:
+        desk, session = self._desk(), _session(request)
+        token = fields.get("csrf") or request.headers.get("x-csrf-token", "")
+        if session is None or not isinstance(token, str) or not desk.knows(session, token):
+            raise _Refused(403, "bad_token", "This form is not of your session, or too old. Open the review again.")
+        if action == "name":
+            _name(fields)
+            return "named"
+        _, reviewer, model = self._known(request, fields.get("model"))
+        note = str(fields.get("note") or "").strip()[:LONGEST_NOTE] or None
+        if action == "undo":
+            return "nothing" if desk.undo(model, reviewer) is None else "undone"
+        request_id = _request_id(fields)
+        if action == "skip":
+            return "skipped" if desk.skip(request_id, reviewer, note) else "unknown_id"
+        if action == "peek":
+            desk.peek(request_id, reviewer)
+            return "peeked"
+        try:
+            return desk.label(model, reviewer, request_id, fields.get("label"), note)
+        except UnknownLabel:
+            return "unknown_label"
+
+    # -- who asks ------------------------------------------------------------------------------------------------------
+
+    def _asked(self, request: Request, work: Callable[[Request], Response]) -> Response:
+        try:
+            return work(request)
+        except _Refused as error:
+            return error_of(error.code, error.name, error.message)
+        except KeyError as error:
+            return error_of(404, "not_found", f"there is no model named {clean(error.args[0])!r}")
+
+    def _desk(self) -> Desk:
+        if self.desk is None:
+            raise _Refused(503, "no_store", NO_STORE)
+        return self.desk
+
+    def _known(self, request: Request, model: Any) -> tuple[str, str, str]:
+        """Return (session, reviewer, model) of a request, if all are known."""
+        session, reviewer = _session(request), _reviewer(request)
+        if session is None or not reviewer:
+            raise _Refused(403, "no_reviewer", "Nobody is reviewing here yet. Open the review and give your name.")
+        if model not in self._desk().models:
+            raise _Refused(404, "not_found", f"There is no model named {clean(model)!r} to review.")
+        return session, reviewer, str(model)
+
+
+def _session(request: Request) -> str | None:
+    held = request.cookies.get(SESSION, "")
+    return held if _SESSION.fullmatch(held) else None
+
+
+def _reviewer(request: Request) -> str:
+    return clean(unquote(request.cookies.get(REVIEWER, ""), errors="replace"), LONGEST_NAME).strip()
+
+
+def _keep(request: Request, answer: Response, name: str, value: str) -> None:
+    """Set a cookie that no other site can make the browser send, and no script can read."""
+    answer.set_cookie(
+        name, value, max_age=YEAR_S, path=base_of(request) or "/", secure=request.url.scheme == "https", httponly=True,
+        samesite="strict",
+    )  # fmt: skip
+
+
+def _name(fields: Fields) -> str:
+    name = clean(fields.get("name") or "", LONGEST_NAME).strip()
+    if not name:
+        raise _Refused(422, "no_name", "A name is needed: it is written beside your labels. Go back and type one.")
+    return name
+
+
+def _request_id(fields: Fields) -> str:
+    found = fields.get("request_id")
+    if not isinstance(found, str) or not REQUEST_ID.fullmatch(found):
+        raise _Refused(422, "bad_request", "request_id is missing or none of ours. Open the review again.")
+    return found
+
+
+def _form(request: Request, body: bytes) -> Fields:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/x-www-form-urlencoded":
+        raise _Refused(415, "not_a_form", "Send a form, or JSON to /api/review.")
+    try:
+        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20))
+    except ValueError:
+        raise _Refused(400, "bad_request", "The form has too many fields. Open the review again.") from None
+
+
+def _json(request: Request, body: bytes) -> Fields:
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise _Refused(415, "not_json", "Send JSON: content-type is application/json.")
+    try:
+        found = json.loads(body)
+    except (ValueError, RecursionError):
+        found = None
+    if not isinstance(found, dict):
+        raise _Refused(400, "bad_json", "The body is no JSON object.")
+    return found
