@@ -107,6 +107,19 @@ def test_a_plain_move_is_no_unit(window: str, mean: bool) -> None:
     assert found.details[-1].endswith("; 3600 values against 10000 of training.")
 
 
+@pytest.mark.parametrize("exported", [False, True])
+def test_another_spread_is_said(exported: bool) -> None:
+    """Both ends won, or both lost; a shift is neither."""
+    for deviation, words in ((10, "It is more spread out: 5"), (2, "It is less spread out: 0%")):
+        found = account(TRAINING["normal"], RNG.normal(20, deviation, 2_000), exported=exported)
+        assert found.cause == "shift"
+        assert any(
+            line.startswith(words) and line.endswith("of it is at the ends that had 20%.") for line in found.details
+        )
+    moved = np.append(RNG.normal(20, 5, 1_000), RNG.normal(30, 5, 1_000))
+    assert not any("spread" in line for line in account(TRAINING["normal"], moved, exported=exported).details)
+
+
 def test_without_a_mean_far_units_stay_open() -> None:
     """Where all is above the last edge, a hundred and a thousand times look alike: no guess."""
     found = account(TRAINING["normal"], TRAINING["normal"][:2_000] * 1000, mean=False)

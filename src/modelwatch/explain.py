@@ -27,6 +27,8 @@ REST = 0.3  # of the distance that an explanation may leave
 APART = 0.02  # by so much the best of several must be better than the next
 STUCK = 0.9  # share of one bin from which a feature is taken for constant
 MISSING = 0.05  # points of invalid values above the reference from which they are worth a word
+TENTH = 0.1 + 1e-9  # of training that is an end
+MORE = 1.25  # times an end must have won, or lost, to speak of spread
 MOST = 3  # bins or categories named
 
 _CHECKS = "Review recent inputs.", "Check the data source for changes.", "Compare the distributions."
@@ -156,7 +158,8 @@ def _numeric(
     cause, guess = _cause(profile, edges, before, now, mean, distance)
     if guess:
         return cause, f"{feature} {guess}", [*where, _moved(feature, before, now)]
-    return "shift", _moved(feature, before, now), [*where, *_direction(edges, before, now, profile, mean)]
+    details = [*where, *_direction(edges, before, now, profile, mean), *_spread(before, now)]
+    return "shift", _moved(feature, before, now), details
 
 
 def _bins(profile: NumericProfile, bins: int) -> tuple[tuple[float, ...], tuple[int, ...]]:
@@ -196,6 +199,20 @@ def _direction(
     gap = np.cumsum(np.asarray(before) / sum(before)) - np.cumsum(now / now.sum())
     at = int(np.argmax(np.abs(gap)))
     return [f"{'More' if gap[at] > 0 else 'Less'} of it is above {edges[at]:.6g}."]
+
+
+def _spread(before: Sequence[float], now: Floats) -> list[str]:
+    """Return whether both ends have won, or both have lost: a tenth of training on either side."""
+    q, s = np.asarray(before) / sum(before), now / now.sum()
+    upto = np.cumsum(q)
+    ends = [upto <= TENTH, upto - q >= 1 - TENTH]
+    was, now_there = [float(q[end].sum()) for end in ends], [float(s[end].sum()) for end in ends]
+    words = f"{sum(now_there):.0%} of it is at the ends that had {sum(was):.0%}"
+    if all(now_is > MORE * had for had, now_is in zip(was, now_there, strict=True) if had) and any(was):
+        return [f"It is more spread out: {words}."]
+    if all(MORE * now_is < had for had, now_is in zip(was, now_there, strict=True)):
+        return [f"It is less spread out: {words}."]
+    return []
 
 
 def _cause(
