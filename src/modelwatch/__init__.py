@@ -21,6 +21,7 @@ if TYPE_CHECKING:
     from modelwatch.errors import ModelwatchError as ModelwatchError
     from modelwatch.record.monitor import Monitor as Monitor
     from modelwatch.record.request import current_request as current_request
+    from modelwatch.slotracker import SLOTracker as SLOTracker
     from modelwatch.standalone import LatencyTracker as LatencyTracker
     from modelwatch.standalone import ThroughputMonitor as ThroughputMonitor
     from modelwatch.standalone import monitor_ml_endpoint as monitor_ml_endpoint
@@ -39,6 +40,7 @@ __all__ = [
     "LatencyTracker",
     "ModelwatchError",
     "Monitor",
+    "SLOTracker",
     "SegmentPerformanceTracker",
     "ThroughputMonitor",
     "__version__",
@@ -54,6 +56,7 @@ _WHERE = {
     **dict.fromkeys(("ConceptDriftDetector", "DataDriftDetector"), "driftdetectors"),
     **dict.fromkeys(("ConfigError", "ModelwatchError"), "errors"),
     "Monitor": "record.monitor",
+    "SLOTracker": "slotracker",
     "current_request": "record.request",
     **dict.fromkeys(
         ("LatencyTracker", "ThroughputMonitor", "monitor_ml_endpoint", "track_confidence", "track_prediction"),
