@@ -79,6 +79,51 @@ def status(
 
 
 @app.command()
+def alerts(
+    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
+    live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Evaluate all alerts over this host's counts: the state of each, and why it is quiet.
+
+    Exit code 1 when one fires; 0 when nothing does, also where it cannot be told.
+    """
+    from modelwatch.config import load_config
+    from modelwatch.sources.evaluated import HostCounts, alert_lines, alerts_json, evaluate_host
+
+    found = load_config(config, secrets=False)
+    evaluated = evaluate_host(found, HostCounts(live or found.live))
+    state = alerts_json(evaluated)
+    typer.echo(json.dumps(state, indent=1) if as_json else "\n".join(alert_lines(evaluated)))
+    raise typer.Exit(FAILED if state["firing"] else OK)
+
+
+@app.command()
+def slo(
+    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
+    live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
+    month: Annotated[bool, typer.Option("--month", help="This calendar month instead of the last 30 days.")] = False,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    document: Annotated[bool, typer.Option("--document", help="Print the objectives as a Markdown document.")] = False,
+) -> None:
+    """Show how the objectives stand: kept, budget left, how fast it goes, how long it lasts.
+
+    Exit code 1 when one is broken.
+    """
+    from modelwatch.config import load_config
+    from modelwatch.slo import Period, slo_document
+    from modelwatch.sources.evaluated import HostCounts, host_slos, is_broken, slo_json, slo_table
+
+    found, period = load_config(config, secrets=False), Period("month" if month else "rolling")
+    standing = host_slos(found, HostCounts(live or found.live), period)
+    if document:
+        typer.echo("\n".join(slo_document(found, found.models[name], standing[name]) for name in found.models))
+    else:
+        typer.echo(json.dumps(slo_json(standing), indent=1) if as_json else "\n".join(slo_table(standing, period)))
+    raise typer.Exit(FAILED if is_broken(standing) else OK)
+
+
+@app.command()
 def check(config: Annotated[Path, typer.Argument(help="The configuration.")] = Path(CONFIG)) -> None:
     """Validate a configuration and say what it will count."""
     from modelwatch.config import load_config

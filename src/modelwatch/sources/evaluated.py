@@ -1,0 +1,192 @@
+"""Objectives and alerts of a host, from `live.db`: how they stand, and which alerts its last minutes raised."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import Any
+
+from modelwatch.alerts import ALWAYS_ON, Evaluation, Rule, evaluate, objectives_for, rules_of, verdict_dict
+from modelwatch.alerts.state import AlertState
+from modelwatch.clock import SteadyClock
+from modelwatch.config import Config
+from modelwatch.reference import Reference
+from modelwatch.schema import ModelSchema
+from modelwatch.signals import Facts, Look, Objectives
+from modelwatch.slo import Period, SloStatus, slo_lines, slo_statuses, slos_of
+from modelwatch.slo.burn import DAY_S, HOUR_S
+from modelwatch.store.live import BASE, MINUTE, Key
+from modelwatch.store.reader import Changes, HostState, LiveReader
+from modelwatch.store.windows import Windows
+from modelwatch.tally import Tally
+
+REPLAYED_S = 5400  # the longest `for` and keep-firing together, and some more: states are those of a monitor that ran
+SILENT_S = 120  # a service that renewed nothing for so long does not report
+
+
+@dataclass(frozen=True)
+class Evaluated:
+    """What the alerts of one model say: the last look, and the verdicts on it."""
+
+    look: Look
+    evaluation: Evaluation
+
+
+class HostCounts:
+    """All counts of a host, read once.
+
+    Parameters
+    ----------
+    live : the `live.db`; without one nothing was counted.
+
+    Raises
+    ------
+    sqlite3.Error, OSError, ModelwatchError   the file cannot be read.
+    """
+
+    def __init__(self, live: Path, clock: SteadyClock | None = None) -> None:
+        self.now = (clock or SteadyClock()).now()
+        self.changes, self.host = Changes(again=True, rows=()), HostState()
+        if live.exists():
+            reader = LiveReader(live)
+            self.changes, self.host = reader.poll()
+            reader.close()
+
+    def schemas(self, model: str) -> dict[str, ModelSchema]:
+        """Return the schema of every version that was counted, the one that came last at the end."""
+        first = self._first(model)
+        ordered = sorted(first, key=lambda version: first[version])
+        return {v: self.host.schemas[Key(model, v)] for v in ordered if Key(model, v) in self.host.schemas}
+
+    def _first(self, model: str) -> dict[str, int]:
+        first: dict[str, int] = {}
+        for row in self.changes.rows:
+            if row.key.model == model and row.span != BASE:
+                first[row.key.version] = min(row.start, first.get(row.key.version, row.start))
+        return first
+
+    def looks(
+        self, model: str, windows_s: set[int], objectives: Objectives, references: Mapping[str, Reference], since: float
+    ) -> Iterator[Look]:
+        """Return a look at every minute from `since` to now.
+
+        windows_s : lengths of windows, and of windows with their offset, that will be asked for.
+        """
+        windows = Windows(tuple(sorted(windows_s)))
+        schemas, first = self.schemas(model), self._first(model)
+        rows = tuple(row for row in self.changes.rows if row.key.model == model)
+        last = max((row.start + row.span for row in rows), default=0)
+        changes = Changes(again=True, rows=rows)
+        at = since
+        while True:
+            windows.apply(changes, at, self.host.schemas)
+            changes = Changes(again=False, rows=())
+
+            def window(version: str, began_s: float, ended_s: float) -> Tally:
+                key = Key(model, version)
+                whole = windows.sum(key, int(began_s))
+                if not ended_s:
+                    return whole
+                part = whole.copy()
+                part.add_matching(windows.sum(key, int(ended_s)), -1)
+                return part
+
+            reporting = None if not rows else self.host.workers > 0 or at - last < SILENT_S
+            facts = Facts(reporting=reporting, ages={version: at - start for version, start in first.items()})
+            yield Look(
+                model, at, window, schemas, objectives, references=references, facts=facts, began=self.host.began or 0.0
+            )
+            if at >= self.now:
+                return
+            at = min(at + MINUTE, self.now)
+
+
+def _reference(config: Config, name: str) -> Reference | None:
+    path = config.model(name).reference
+    return Reference.load(path) if path else None
+
+
+def _windows(rules: list[Rule]) -> set[int]:
+    spans = {pair for rule in rules for pair in rule.windows()}
+    found = {int(s) for window_s, offset_s in spans for s in (window_s + offset_s, offset_s) if s}
+    return (
+        found | {int(window_s + DAY_S) for window_s, _ in spans if window_s <= HOUR_S} | {int(DAY_S), 2 * int(HOUR_S)}
+    )
+
+
+def evaluate_host(config: Config, counts: HostCounts) -> dict[str, Evaluated]:
+    """Return {model: its alerts}, as a monitor that ran for the last hour and a half would see them."""
+    found = {}
+    for name in config.models:
+        reference = _reference(config, name)
+        rules, objectives = rules_of(config, name, reference), objectives_for(config, name, reference)
+        references = {} if reference is None else {config.model(name).version: reference}
+        states: Mapping[str, AlertState] = {}
+        since = counts.now - REPLAYED_S
+        for look in counts.looks(name, _windows(rules), objectives, references, since):
+            evaluation = evaluate(rules, look, states)
+            states = evaluation.states
+            found[name] = Evaluated(look, evaluation)
+    return found
+
+
+def host_slos(config: Config, counts: HostCounts, period: Period | None = None) -> dict[str, list[SloStatus]]:
+    """Return {model: how its objectives stand}."""
+    found = {}
+    since_s, _ = (period or Period()).window(counts.now)
+    days = range(int(since_s // DAY_S) + 1)
+    minutes = range(62)
+    needed = {int(since_s), int(HOUR_S), *(int(day * DAY_S) for day in days if day), *(60 * m for m in minutes if m)}
+    for name in config.models:
+        slos, objectives = slos_of(config.model(name)), objectives_for(config, name)
+        spans = needed if any(slo.kind == "throughput" for slo in slos) else {s for s in needed if s >= HOUR_S}
+        (look,) = counts.looks(name, spans, objectives, {}, counts.now)
+        found[name] = slo_statuses(slos, look, period)
+    return found
+
+
+# -- for people and scripts --------------------------------------------------------------------------------------------
+
+_MARK = {"firing": "FIRING", "pending": "waiting"}
+
+
+def alerts_json(found: Mapping[str, Evaluated]) -> dict[str, Any]:
+    """Return the alerts as plain values; `firing` is how many of them somebody should be told of."""
+    alerts = [verdict_dict(verdict, one.look) for one in found.values() for verdict in one.evaluation.verdicts]
+    return {"firing": sum(len(one.evaluation.firing) for one in found.values()), "alerts": alerts}
+
+
+def alert_lines(found: Mapping[str, Evaluated]) -> list[str]:
+    """Return a line for each alert: its state, and why it is quiet; those that fire first, with their words."""
+    lines = []
+    for name, one in found.items():
+        lines.append(f"{name}: {len(one.evaluation.firing)} firing")
+        values = [verdict_dict(v, one.look) for v in one.evaluation.verdicts if v.rule.name != ALWAYS_ON]
+        for value in sorted(values, key=lambda value: ("firing", "pending", "inactive").index(value["state"])):
+            labels = ",".join(f"{label}={text}" for label, text in value["labels"].items() if label != "kind")
+            what = f"{value['alert']} {labels}".strip()
+            mark = _MARK.get(value["state"], "cannot tell" if value["outcome"] == "cannot_tell" else "ok")
+            lines.append(f"  {mark:<12}{value['severity']:<10}{what:<58}{value['why']}".rstrip())
+            if value["state"] == "firing":
+                lines += [f"              {text}" for text in (value["description"], *value["culprits"])]
+    return lines
+
+
+def slo_json(found: Mapping[str, list[SloStatus]]) -> dict[str, Any]:
+    """Return the objectives as plain values."""
+    return {"models": {name: [asdict(status) for status in statuses] for name, statuses in found.items()}}
+
+
+def slo_table(found: Mapping[str, list[SloStatus]], period: Period) -> list[str]:
+    """Return the objectives of all models as lines."""
+    lines = []
+    for name, statuses in found.items():
+        lines.append(f"{name} ({period})")
+        lines += slo_lines(statuses) if statuses else ["  no objectives are configured: add `slos:` to the model"]
+    return lines
+
+
+def is_broken(found: Mapping[str, list[SloStatus]]) -> bool:
+    """Tell whether an objective is broken."""
+    return any(status.state == "broken" for statuses in found.values() for status in statuses)
