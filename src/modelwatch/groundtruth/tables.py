@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, MetaData, Table, Text, and_
+from sqlalchemy import BigInteger, Boolean, Column, Double, Index, Integer, LargeBinary, MetaData, Table, Text, and_
 
 metadata = MetaData()
 
@@ -99,3 +99,27 @@ audit = Table(
 )
 Index("audit_request", audit.c.request_id)
 Index("audit_at", audit.c.at)
+
+#: What the hosts of a fleet have counted: closed minutes of their `live.db`, later hours and days. `file` tells one
+#: `live.db` from the next one of the same host.
+counts = Table(
+    "counts",
+    metadata,
+    Column("host", Text, primary_key=True),
+    Column("file", BigInteger, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("start", BigInteger, primary_key=True),  # Unix seconds
+    Column("span", Integer, primary_key=True),  # seconds
+    Column("tally", LargeBinary, nullable=False),
+)
+Index("counts_start", counts.c.start)
+
+#: What is counted of a model version: its edges and labels, as JSON.
+models = Table(
+    "models",
+    metadata,
+    Column("model", Text, primary_key=True),
+    Column("version", Text, primary_key=True),
+    Column("schema", Text, nullable=False),
+)

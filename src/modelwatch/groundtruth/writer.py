@@ -10,7 +10,9 @@ import time
 import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Sequence
+from functools import partial
 from itertools import islice
+from pathlib import Path
 
 from modelwatch.errors import ModelwatchError, StoreUnavailable
 from modelwatch.groundtruth.store import RETENTION_S, Labelled, Sample, Store, TrueLabel
@@ -90,6 +92,7 @@ class Writer:
         self.kept: bool | None = None  # whether the last transaction was committed; None before the first
         self.why_not = ""
         self._dropped: Counter[str] = Counter()
+        self._followed: set[Path] = set()
         self._renew()
         _every_writer.add(self)
 
@@ -120,6 +123,11 @@ class Writer:
             if url not in _writers:
                 _writers[url] = cls(Store(url, retention_s, busy_s=BUSY_S), max_bytes)
             return _writers[url]
+
+    def follow(self, live: Path) -> None:
+        """Copy the closed minutes of a `live.db` into the store from now on, where hosts share it: on PostgreSQL."""
+        if self.store.database.engine_name == "postgresql":
+            self._followed.add(live)
 
     # -- for callers ---------------------------------------------------------------------------------------------------
 
@@ -344,12 +352,19 @@ class Writer:
         if time.monotonic() < self._told_at + PURGE_EVERY_S:
             return
         self._told_at = time.monotonic()
-        for tell in list(self.on_minute):
+        copies: list[Callable[[], object]] = [partial(self._copy, live) for live in self._followed]
+        for tell in [*self.on_minute, *copies]:
             try:
                 with self.io:
                     tell()
             except Exception as error:  # noqa: BLE001 - a listener's own
                 self._fault("minute", error)
+
+    def _copy(self, live: Path) -> None:
+        from modelwatch.groundtruth import fleet
+
+        fleet.copy_closed(self.store.database, live, self.store.clock())
+        fleet.compact(self.store.database, self.store.clock())
 
     def _purge(self) -> bool:
         """Remove some of what is too old, or too much, once a minute. Return whether no more is to be removed now."""

@@ -79,6 +79,7 @@ class Review:
         self.signer: Signer | None = None
         self._find_key()
         writer.on_matched.append(self.matched)
+        writer.follow(worker.path)
         if settings.strategy == "stratified" or settings.weekly_budget is not None:
             writer.on_minute.append(self.adapt)
         writer.on_fault.append(lambda where, error: recorder.faults.add(where, error, ours=False))
