@@ -2,21 +2,28 @@
 
 from __future__ import annotations
 
+import itertools
+import json
 import textwrap
 import time
 from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
+from urllib.parse import urlencode
 
 import pytest
+from fastapi import FastAPI
 from prometheus_client.parser import text_string_to_metric_families
 from prometheus_client.samples import Sample
 
+from integrations.calling import call
 from modelwatch import standalone
+from modelwatch.groundtruth.sampling import chance
 
 IMPORTS = """
     from modelwatch import (
-        LatencyTracker, ThroughputMonitor, monitor_ml_endpoint, track_confidence, track_prediction
+        GroundTruthSampler, LatencyTracker, SegmentPerformanceTracker, ThroughputMonitor, monitor_ml_endpoint,
+        track_confidence, track_prediction
     )
 """
 
@@ -54,6 +61,31 @@ CONFIDENCE = """
     track_confidence("sentiment_classifier", 0.85, threshold=0.9)
 """
 
+SEGMENTS = """
+    # Example: E-commerce recommendations
+    tracker = SegmentPerformanceTracker("recommender")
+    tracker.record_prediction(segment="electronics", is_correct=True)
+    tracker.record_prediction(segment="clothing", is_correct=False)
+"""
+
+SAMPLER = """
+    sampler = GroundTruthSampler("sentiment_classifier", sampling_rate=0.1)
+
+    @app.post("/predict")
+    def predict(text: str):
+        result = model.predict(text)
+        request_id = generate_request_id()
+        # Sample for human review
+        sampler.sample_prediction(request_id, result)
+        return {"request_id": request_id, "result": result}
+
+    # Later: Human reviewer provides label
+    @app.post("/feedback")
+    def feedback(request_id: str, true_label: str):
+        sampler.add_ground_truth(request_id, true_label)
+        return {"status": "recorded"}
+"""
+
 #: What the document's sections 1 and 2 define, with their labels. prometheus_client ends its counters in _total.
 DEFINED = {
     "ml_requests_total": {"model_name", "endpoint", "model_version"},
@@ -76,7 +108,7 @@ class Model:
         """Return the class of a text."""
         if not text:
             raise ValueError("no text")
-        time.sleep(0.02)
+        time.sleep(0.002 if text in ("Great", "Bad") else 0.02)
         return "positive" if "Great" in text else "negative"
 
 
@@ -151,6 +183,41 @@ def test_track_confidence() -> None:
     assert value("ml_prediction_confidence_bucket", le="0.9") == 2
     assert value("ml_low_confidence_predictions_total", threshold="0.7") == 1
     assert value("ml_low_confidence_predictions_total", threshold="0.9") == 1
+
+
+def test_segment_performance_tracker() -> None:
+    """Right and wrong predictions are counted by segment, in the tracker and on the page."""
+    tracker = run(SEGMENTS)["tracker"]
+    assert tracker.segments == {
+        "electronics": {"correct": 1, "total": 1}, "clothing": {"correct": 0, "total": 1},
+    }  # fmt: skip
+    monitor = standalone.default_monitor("recommender")
+    assert monitor.flush(5)
+    page = monitor.metrics().decode()
+    assert 'segment="electronics",outcome="correct"} 1' in page
+    assert 'segment="clothing",outcome="wrong"} 1' in page
+
+
+def test_ground_truth_sampler() -> None:
+    """Over HTTP: a tenth is kept, labels of the others change nothing, and the accuracy is that of the kept ones."""
+    app, numbers = FastAPI(), itertools.count()
+    names = run(SAMPLER, app=app, generate_request_id=lambda: f"request {next(numbers)}")
+
+    def post(path: str, **parameters: str) -> Any:
+        return json.loads(call(app, path, method="POST", query_string=urlencode(parameters).encode()).body)
+
+    answers = [post("/predict", text="Great" if i % 4 else "Bad") for i in range(600)]
+    for answer in answers:  # the model is right about three quarters of the texts
+        truth = "positive" if int(answer["request_id"].split()[1]) % 2 else "negative"
+        told = post("/feedback", request_id=answer["request_id"], true_label=truth)
+        assert told == {"status": "recorded"}
+    sampler = names["sampler"]
+    kept = [a for a in answers if chance(a["request_id"]) < 0.1]
+    right = sum(a["result"] == ("positive" if int(a["request_id"].split()[1]) % 2 else "negative") for a in kept)
+    assert 30 < len(kept) < 100
+    assert sampler.states["matched"] == len(kept)
+    assert sampler.states["not_sampled"] == 600 - len(kept)
+    assert sampler.calculate_accuracy() == right / len(kept)
 
 
 def test_every_metric_that_the_document_defines_is_on_the_page() -> None:
