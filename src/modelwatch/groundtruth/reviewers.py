@@ -1,4 +1,4 @@
-"""What one reviewer has done: how much since a moment, and what to take back first."""
+"""What a reviewer has before them and behind them: what waits, what they have done, what to take back first."""
 
 from __future__ import annotations
 
@@ -20,6 +20,32 @@ class Done:
     labels: int
     request_id: str | None = None
     label: str | float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Waiting:
+    """Samples of a model without a label.
+
+    claimed : of them, those that a reviewer holds. oldest_at : Unix seconds of the oldest prediction; None: none waits.
+    """
+
+    samples: int
+    claimed: int
+    oldest_at: float | None
+
+
+def waiting(store: Store, model: str) -> Waiting:
+    """Return how much waits; takes as long as there are samples that wait, not all that are kept.
+
+    Raises
+    ------
+    StoreUnavailable, NewerFormat   it cannot be read now.
+    """
+    now = store.clock()
+    claimed = func.count().filter(samples.c.claimed_until > now)
+    query = select(func.count(), claimed, func.min(samples.c.predicted_at))
+    query = query.where(samples.c.model == model, samples.c.label.is_(None), samples.c.model.is_not(None))
+    return store.database.read(lambda connection: Waiting(*connection.execute(query).one()))
 
 
 def done(store: Store, reviewer: str, model: str, since: float) -> Done:

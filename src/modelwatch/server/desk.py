@@ -116,11 +116,10 @@ class Desk:
         review, store = self._of[model], self._store
         now = store.clock()
         found = queue.claim(store, reviewer, model, LEASE_S)
-        counts = store.counts(model)
+        queued = reviewers.waiting(store, model)
         done = reviewers.done(store, reviewer, model, now - now % DAY_S)
         sample = found[0] if found else None
         history = queue.history(store, sample.request_id) if sample else []
-        oldest = counts.oldest_waiting_at
         return Turn(
             model=model,
             reviewer=reviewer,
@@ -130,9 +129,9 @@ class Desk:
             earlier=tuple(_earlier(entry) for entry in history if _is_told(entry, reviewer)),
             done=done.labels,
             undo=done.label,
-            waiting=counts.waiting,
-            held=max(0, counts.claimed - (sample is not None)),
-            oldest_waiting_s=None if oldest is None else max(0.0, now - oldest),
+            waiting=queued.samples,
+            held=max(0, queued.claimed - (sample is not None)),
+            oldest_waiting_s=None if queued.oldest_at is None else max(0.0, now - queued.oldest_at),
         )
 
     def label(self, model: str, reviewer: str, request_id: str, label: Any, note: str | None = None) -> str:

@@ -63,9 +63,9 @@ def quality_fragments(status: Plain, *, base: str = "", model: str | None = None
     hero = render("accuracy", found=found, rows=lasts(quality, regression=regression),
                   windows=windows(quality, regression=regression), axis=_axis(quality, regression=regression),
                   regression=regression, facts=errors(view), review=review)  # fmt: skip
-    bits |= {"accuracy": hero, "segments": "", "confusion": "", "calibration": "", "labels": ""}
+    bits |= {"todo": "", "accuracy": hero, "segments": "", "confusion": "", "calibration": "", "labels": ""}
     if quality.get("state") != "ok":
-        return bits
+        return bits | {"accuracy": "", "todo": render("todo", has_store=bool(quality), has_model=chosen is not None)}
     by = clean(quality.get("segment") or "segment", 40)
     bits["segments"] = render(
         "segments", found=split, missing=_missing(view), by=by, of=found.of, regression=regression

@@ -17,7 +17,7 @@ from starlette.routing import Route
 from modelwatch.errors import UnknownLabel
 from modelwatch.groundtruth.store import REQUEST_ID
 from modelwatch.server.answers import base_of, error_of, guarded, html, json_of
-from modelwatch.server.frame import PATHS, REVIEW, frame, model_names, problem_page, render
+from modelwatch.server.frame import PATHS, REVIEW, frame, model_names, problem_page, render, tab_icon
 from modelwatch.server.guards import MOST_BYTES, WITH_FORMS, body_of, is_ours
 from modelwatch.server.reviewpage import DONE, LONGEST_NAME, NO_STORE, here, item, review_json, review_page, why
 from modelwatch.server.words import clean
@@ -101,7 +101,9 @@ class _Routes:
     async def page(self, request: Request) -> Response:
         """Answer with the page, which holds a sample for its reviewer."""
         if request.headers.get("sec-fetch-site") == "cross-site" and SESSION not in request.cookies:
-            return html(render("again", title=REVIEW))  # strict cookies come with the second request only
+            return html(
+                render("again", title=REVIEW, base=base_of(request), tab=tab_icon("none"))
+            )  # strict cookies come with the second request only
         session = _session(request) or secrets.token_hex(16)
         text, code = await run_in_threadpool(self._page, request, session)
         answer = html(text, code)

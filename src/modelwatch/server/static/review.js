@@ -11,12 +11,22 @@
     const answer = await fetch(address + more, { headers: { accept: "application/json" }, cache: "no-store" });
     const parts = await answer.json();
     if (!answer.ok || parts.item === undefined) { location.reload(); return; }
+    const inside = $("item").contains(document.activeElement);
     for (const part of ["item", "why"]) $(part).innerHTML = parts[part];
+    const truth = $("item").querySelector("#truth");
+    if (truth) truth.focus(); else if (inside) $("item").querySelector(".sample, button")?.focus();
+    speak();
+  }
+
+  function speak() {  // the box of the words is replaced with the sample, so another one tells them to who listens
+    const said = $("item").querySelector("[data-status]"), text = $("item").querySelector(".sample");
+    document.getElementById("spoken").textContent = `${said ? said.textContent : ""} ${text ? text.textContent : ""}`;
   }
 
   function tell(words) {
     const box = $("item").querySelector("[data-status]");
     if (box) { box.textContent = words; box.className = "s-warn st"; }
+    document.getElementById("spoken").textContent = words;
   }
 
   async function send(form, button) {
