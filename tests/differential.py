@@ -168,8 +168,7 @@ class Replay:
 
             def window(version: str, began_s: float, ended_s: float) -> Tally:
                 key = Key(MODEL, version)
-                total = self.schema.empty()
-                total.add(windows.sum(key, int(began_s)))
+                total = windows.sum(key, int(began_s)).copy()
                 if ended_s:
                     total.add(windows.sum(key, int(ended_s)), -1)
                 return total

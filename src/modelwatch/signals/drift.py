@@ -216,7 +216,7 @@ def invalid_before(profile: Profile | None) -> float:
 
 
 def _invalid(counts: Counts) -> Measured:
-    wrong: dict[str, int] = {}
+    wrong = dict.fromkeys((*counts.schema.numeric, *counts.schema.categorical), 0)
     table = counts.table(names.FEATURE_INVALID)
     for (feature, reason), row in table.rows.items() if table else ():
         wrong[feature] = wrong.get(feature, 0) + (int(table.counts[row, 0]) if table and reason != "inf" else 0)

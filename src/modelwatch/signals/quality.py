@@ -75,9 +75,8 @@ def _labels(counts: Counts) -> Measured:
 
 
 def _samples(counts: Counts) -> Measured:
-    table = counts.table(names.SAMPLES)
-    n = 0 if table is None else table.total()
-    return {(): (n if table is not None and table.rows else None, n)}
+    n = counts.total(names.SAMPLES)
+    return {(): (n, n)}
 
 
 def _low_confidence(counts: Counts) -> tuple[float | None, int]:

@@ -30,8 +30,8 @@ def _valid(counts: Counts) -> int:
 
 
 def _requests(counts: Counts) -> Measured:
-    table = counts.table(names.REQUESTS)
-    return {(): (table.total(), table.total())} if table is not None and table.rows else {(): (None, 0)}
+    n = counts.total(names.REQUESTS)
+    return {(): (n, n)}
 
 
 def _request_rate(counts: Counts) -> Measured:

@@ -194,8 +194,6 @@ _FAULTS: tuple[Metric, ...] = (names.INTERNAL_ERRORS, names.ABANDONED, names.SAM
 
 
 def _faults(counts: Counts) -> Measured:
-    if counts.table(names.EVENTS) is None:
-        return {(): (None, 0)}
     n = sum(counts.total(metric) for metric in _FAULTS)
     return {(): (float(n), max(counts.total(names.EVENTS), 1))}
 
