@@ -12,11 +12,13 @@ import pytest
 
 from counting import KEY, read_rows, reader_at, worker_at
 from modelwatch import names
+from modelwatch.clock import SteadyClock
 from modelwatch.record.worker import Worker
 from modelwatch.schema import ModelSchema
 from modelwatch.store import compaction
 from modelwatch.store.live import DAY, HOUR, MINUTE
 from modelwatch.store.reader import Totals
+from modelwatch.store.windows import AHEAD_S as WAITS_S
 from modelwatch.store.windows import Windows, first_start
 from modelwatch.tally import Tally
 from modelwatch.testing import FakeClock
@@ -26,6 +28,7 @@ SCHEMA = ModelSchema(latency=(0.1,))
 WINDOWS_S = (5 * MINUTE, HOUR)
 SEEDS, PARTS = 1000, 10
 STEPS = 30
+AHEAD_S = 20 * MINUTE  # of a worker whose clock is wrong: what others write is old to it, and is compacted
 
 # what may happen, and how often
 HARMLESS = {"put": 6, "fold": 4, "look": 4, "tick": 3, "sleep": 0.3}
@@ -72,8 +75,10 @@ class House:
         self.left: dict[int, set[str]] = {size: set() for size in WINDOWS_S}
 
     def hire(self) -> Worker:
-        """Return a new worker with seams in it."""
-        worker = worker_at(self.path, self.clock, schema=SCHEMA)
+        """Return a new worker with seams in it; the wall clock of some is ahead."""
+        ahead = self.chance.choice([0, 0, 0, AHEAD_S])
+        clock = SteadyClock(lambda: self.clock.wall + ahead, lambda: self.clock.seconds)
+        worker = worker_at(self.path, clock, schema=SCHEMA)
         recorder, writer = worker.recorders[KEY], worker.writer
         recorder.chunk, recorder.limit = 3, 8
         fold, writes, commit = recorder.kernel.fold, writer._writes, writer.commit
@@ -92,9 +97,9 @@ class House:
 
         def committing(tallies: Any, *rest: Any) -> bool:
             self.others()
-            before = int(self.clock.wall - (self.clock.seconds - writer._beat)) if writer._beat > 0 else None
+            since = clock.now() - (clock.monotonic() - writer._beat) if writer._beat > 0 else clock.now()
             written = commit(tallies, *rest)
-            self.note(tallies, before)
+            self.note(tallies, since, clock.now())
             return written
 
         # the seams: the code between them is that of the product
@@ -102,8 +107,8 @@ class House:
         self.sent[worker] = []
         return worker
 
-    def note(self, tallies: dict[Any, Tally], before: int | None) -> None:
-        """Find the minute that the newly committed events are in: that of this commit, or of the one before."""
+    def note(self, tallies: dict[Any, Tally], since: float, now: float) -> None:
+        """Find the minute that the newly committed events are in: between this commit and the one before."""
         new = [event for tally in tallies.values() for event in events_of(tally) if event not in self.minutes]
         if not new:
             return
@@ -113,9 +118,7 @@ class House:
             found = [(start, counts[event]) for start, counts in held if event in counts]
             assert [n for _, n in found] == [1], (event, found)
             ((start, _),) = found
-            first = self.clock.wall if before is None else before
-            assert start > min(first, self.clock.wall) - MINUTE or before is None
-            assert start <= self.clock.wall
+            assert since - MINUTE < start <= now
             self.minutes[event] = start
 
     def others(self) -> None:
@@ -201,7 +204,8 @@ class House:
         for size in WINDOWS_S:
             inside = events_of(self.windows.sum(KEY, size))
             first = first_start(now, size)
-            assert inside == dict.fromkeys((e for e, start in seen.items() if start + MINUTE > first), 1), size
+            due = {event for event, start in seen.items() if first < start + MINUTE and start <= now + WAITS_S}
+            assert inside == dict.fromkeys(due, 1), size
             self.left[size] |= self.inside[size] - inside.keys()
             self.inside[size] = set(inside)
             assert not self.left[size] & self.inside[size]
@@ -222,7 +226,7 @@ class House:
         assert self.minutes.keys() | self.lost == everything
         assert not self.minutes.keys() & self.lost
         for size in WINDOWS_S:
-            self.clock.advance(size + MINUTE)
+            self.clock.advance(AHEAD_S + size + MINUTE)
             self.look(self.workers[0])
             assert not self.inside[size]
 

@@ -165,6 +165,17 @@ def test_rows_of_a_clock_that_was_wrong_wait_for_their_time():
     assert requests(windows, 300) == 5
 
 
+def test_a_row_ahead_that_is_rewritten_when_its_time_has_come_counts_once():
+    """A worker whose clock is two minutes ahead goes on to rewrite its row."""
+    windows = Windows((300,))
+    windows.apply(news(row(2, NOON + 120)), NOON, {})
+    assert requests(windows, 300) == 0
+    windows.apply(news(row(5, NOON + 120)), NOON + 60, {})
+    assert requests(windows, 300) == 5
+    windows.apply(news(), NOON + 600, {})
+    assert windows.sum(KEY, 300).is_empty()
+
+
 def test_time_that_goes_back_is_summed_anew():
     """After a step back, what lies ahead now leaves, and what is recent again comes back."""
     windows = Windows((300, DAY))

@@ -101,6 +101,7 @@ class Windows:
         if row.start > now + AHEAD_S:
             self._ahead.add((row.key, at))
             return
+        self._ahead.discard((row.key, at))  # rewritten when its time has come
         tally = self._load(row.key, row.tally)
         for window_s in self.windows_s:
             inside = self._inside[row.key, window_s]
