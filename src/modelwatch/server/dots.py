@@ -49,7 +49,7 @@ def scale(lows: Sequence[float]) -> Scale:
     (Scale(low=0.5, high=1.0), Scale(low=0.3, high=1.0))
     """
     lowest = min([0.5, *lows])
-    return Scale(max(0.0, math.floor(10 * lowest - 1e-9) / 10), 1.0)
+    return Scale(max(0.0, math.floor(10 * lowest + 1e-9) / 10), 1.0)
 
 
 def amounts(highs: Sequence[float]) -> Scale:

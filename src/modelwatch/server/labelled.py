@@ -60,7 +60,7 @@ def confusion(view: Plain) -> Matrix | None:
     if not held:
         return None
     names = [clean(name, 40) or "(empty)" for name in held.get("classes") or ()]
-    counts: Sequence[Sequence[float]] = held.get("counts") or ()
+    counts = [[max(0.0, finite(n) or 0.0) for n in row] for row in held.get("counts") or ()]
     of: Sequence[Plain] = (held.get("quality") or {}).get("classes") or ()
     support = [sum(row) + sum(other[i] for other in counts) for i, row in enumerate(counts)]
     shown = sorted(sorted(range(len(names)), key=lambda i: -support[i])[:SHOWN_CLASSES])
@@ -100,7 +100,7 @@ def calibration(view: Plain) -> tuple[Markup | None, list[str]]:
         dots.Point(
             finite(p.get("confidence")) or 0.0,
             dots.Mark(*(finite((p.get("right") or {}).get(k)) for k in ("value", "low", "high"))),
-            int(finite(p.get("n")) or 0),
+            max(0, int(finite(p.get("n")) or 0)),
         )
         for p in held.get("curve") or ()
     ]
