@@ -16,7 +16,7 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelwatch.groundtruth.queue import history, undo
+from modelwatch.groundtruth.queue import claim, history, undo
 from modelwatch.groundtruth.store import RETENTION_S, YOUNG_S, Labelled, Sample, Store, TrueLabel
 from modelwatch.groundtruth.views import Rows
 from truth import NOW, Time, number, sample
@@ -70,7 +70,7 @@ def test_the_same_label_a_hundred_times_is_one(store: Store) -> None:
     assert Counter(answer.state for answer in answers) == {"matched": 1, "duplicate": 99}
     assert sum(answer.first for answer in answers) == 1
     assert [entry["actor"] for entry in history(store, number(1))] == ["ann", "bob"]
-    assert store.counts().said == 2
+    assert store.written().said == 2
 
 
 def test_an_agreement_does_not_make_a_label_younger(store: Store, time: Time) -> None:
@@ -133,7 +133,7 @@ def test_a_label_of_long_ago_is_late(store: Store, time: Time) -> None:
     assert store.label(number(2), "negative", issued_at=NOW, sampled=None).state == "late"
     assert store.label(number(2), "negative", issued_at=NOW, sampled=True).state == "late"
     assert store.rows("sentiment").labels.tolist() == ["positive"]
-    assert (store.counts().said, store.counts().early) == (1, 0)
+    assert (store.written().said, store.counts().early) == (1, 0)
 
 
 def test_nobody_waits_for_a_sample_that_should_have_come(store: Store) -> None:
@@ -216,7 +216,7 @@ def test_workers_that_label_the_same_id_at_once(store_url: str, opened: Opener) 
         answers = [answer for found in pool.map(worker, stores) for answer in found]
     assert Counter(answer.state for answer in answers) == {"matched": 5, "duplicate": 35}
     assert sum(answer.first for answer in answers) == 5
-    assert stores[0].counts().said == 5
+    assert stores[0].written().said == 5
 
 
 def test_a_sample_and_its_label_at_once_on_two_workers(store_url: str, opened: Opener) -> None:
@@ -357,10 +357,15 @@ def test_counts_by_state(store: Store) -> None:
     store.label(number(77), "positive", sampled=True)
     undo(store, number(0), "ann")
     found = store.counts("sentiment")
-    assert (found.waiting, found.labelled, found.early, found.said, found.withdrawn) == (5, 1, 1, 3, 1)
-    assert (found.audited, found.oldest_waiting_at) == (2, NOW - 55)
+    assert (found.waiting, found.labelled, found.claimed, found.early) == (5, 1, 0, 1)
+    assert found.oldest_waiting_at == NOW - 55
     everything = store.counts()
-    assert (everything.waiting, everything.labelled, everything.said) == (5, 2, 5)
+    assert (everything.waiting, everything.labelled) == (5, 2)
+    assert len(claim(store, "ann", n=2)) == 2
+    assert [store.counts(model).claimed for model in ("sentiment", "other", None)] == [2, 0, 2]
+    assert store.counts("other").oldest_waiting_at is None
+    written = store.written()
+    assert (written.said, written.withdrawn, written.audited) == (5, 1, 2)
     assert json.dumps(everything.oldest_waiting_at) == json.dumps(NOW - 55)
 
 
@@ -380,6 +385,6 @@ def test_an_import_run_again_changes_nothing(store: Store, tmp_path: Path) -> No
         TrueLabel(number(i % 3), label, "ann", at=NOW - 50 + i) for i, label in enumerate(["a", "b", "c", "d", "e"])
     ]
     store.label_many(given)
-    before = plain(store.rows("sentiment")), store.counts()
+    before = plain(store.rows("sentiment")), store.counts(), store.written()
     assert {answer.state for answer in store.label_many(given)} == {"duplicate"}
-    assert (plain(store.rows("sentiment")), store.counts()) == before
+    assert (plain(store.rows("sentiment")), store.counts(), store.written()) == before

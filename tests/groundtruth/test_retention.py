@@ -28,7 +28,7 @@ def test_what_is_older_than_the_retention_goes_with_all_that_belongs_to_it(store
     assert store.counts().waiting + store.counts().labelled == 89
     assert store.rows("model 1").request_ids.tolist() == [number(5)]
     assert [len(history(store, number(i))) for i in (5, 95, 96)] == [4, 0, 0]
-    assert store.counts().said == 2
+    assert store.written().said == 2
     assert store.purge() == 0
 
 
@@ -42,7 +42,7 @@ def test_labels_whose_sample_never_came_go_in_time(store: Store, time: Time) -> 
         store.purge()
         found.append(store.counts().early)
     assert found == [2, 1, 1, 0]
-    assert store.counts().said == 0
+    assert store.written().said == 0
 
 
 def test_audit_rows_of_nothing_go_when_they_are_old(store: Store, time: Time) -> None:
@@ -51,7 +51,7 @@ def test_audit_rows_of_nothing_go_when_they_are_old(store: Store, time: Time) ->
     assert store.purge() == 0
     time.now += RETENTION_S + 1
     assert store.purge() == 1
-    assert store.counts().audited == 0
+    assert store.written().audited == 0
 
 
 def big(i: int) -> Sample:

@@ -21,7 +21,7 @@ STEPS = (
     CREATE INDEX samples_waiting ON samples (model, predicted_at) WHERE label IS NULL AND model IS NOT NULL;
     CREATE INDEX samples_labelled ON samples (model, labelled_at) WHERE label IS NOT NULL;
     CREATE INDEX samples_early ON samples (kept_until) WHERE kept_until IS NOT NULL;
-    CREATE INDEX samples_claimed ON samples (claimed_by) WHERE claimed_until IS NOT NULL;
+    CREATE INDEX samples_claimed ON samples (claimed_until) WHERE claimed_until IS NOT NULL;
     CREATE TABLE labels (request_id TEXT NOT NULL, reviewer TEXT NOT NULL, label TEXT NOT NULL,
         at DOUBLE PRECISION NOT NULL, withdrawn_at DOUBLE PRECISION, note TEXT,
         PRIMARY KEY (request_id, reviewer, label));
@@ -37,6 +37,22 @@ STEPS = (
         PRIMARY KEY (host, file, model, version, start, span));
     CREATE INDEX counts_start ON counts (start);
     CREATE TABLE models (model TEXT NOT NULL, version TEXT NOT NULL, schema TEXT NOT NULL, PRIMARY KEY (model, version))
+    """,
+    """
+    CREATE TABLE alert_states (fingerprint TEXT NOT NULL PRIMARY KEY, name TEXT NOT NULL, model TEXT NOT NULL,
+        severity TEXT NOT NULL, severity_at DOUBLE PRECISION NOT NULL, ended_at DOUBLE PRECISION,
+        acknowledged_by TEXT, acknowledged_at DOUBLE PRECISION, alert TEXT NOT NULL);
+    CREATE TABLE alert_groups (receiver TEXT NOT NULL, name TEXT NOT NULL, model TEXT NOT NULL,
+        began_at DOUBLE PRECISION NOT NULL, sent_at DOUBLE PRECISION, number INTEGER NOT NULL, told TEXT NOT NULL,
+        PRIMARY KEY (receiver, name, model));
+    CREATE TABLE notices (id TEXT NOT NULL PRIMARY KEY, receiver TEXT NOT NULL, name TEXT NOT NULL, model TEXT NOT NULL,
+        state TEXT NOT NULL, made_at DOUBLE PRECISION NOT NULL, due_at DOUBLE PRECISION NOT NULL,
+        claimed_by TEXT, claimed_until DOUBLE PRECISION, tries INTEGER NOT NULL, maybe_told BOOLEAN NOT NULL,
+        done_at DOUBLE PRECISION, reason TEXT, notice TEXT NOT NULL);
+    CREATE INDEX notices_waiting ON notices (receiver, due_at) WHERE state = 'waiting';
+    CREATE INDEX notices_done ON notices (done_at) WHERE done_at IS NOT NULL;
+    CREATE TABLE silences (id TEXT NOT NULL PRIMARY KEY, author TEXT NOT NULL, note TEXT NOT NULL,
+        starts_at DOUBLE PRECISION NOT NULL, ends_at DOUBLE PRECISION NOT NULL, matches TEXT NOT NULL)
     """,
 )
 LAYOUT = len(STEPS)

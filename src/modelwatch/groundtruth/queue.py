@@ -21,7 +21,7 @@ from modelwatch.groundtruth.labelling import (
 )
 from modelwatch.groundtruth.store import Sample, Store
 from modelwatch.groundtruth.tables import audit, labels, samples, skips
-from modelwatch.groundtruth.views import models
+from modelwatch.groundtruth.views import models, of_model
 
 LEASE_S = 600.0
 
@@ -49,7 +49,7 @@ def _claim(
     order = (samples.c.predicted_at, samples.c.request_id)
     mine = select(samples).where(waits, held, samples.c.claimed_by == reviewer).order_by(*order).limit(n)
     if model is not None:
-        mine = mine.where(samples.c.model == model)
+        mine = mine.where(of_model(model))
     found = list(connection.execute(mine.with_for_update(skip_locked=True)))
     for name in models(connection) if model is None else [model]:  # one by one, each by its index
         free = select(samples).where(samples.c.model == name, waits, or_(samples.c.claimed_until.is_(None), ~held))

@@ -16,7 +16,7 @@ from modelwatch.errors import MissingExtra
 
 if TYPE_CHECKING:
     from modelwatch.groundtruth.database import Database
-    from modelwatch.groundtruth.views import Counts, Rows
+    from modelwatch.groundtruth.views import Counts, Rows, Written
 
 State = Literal["matched", "duplicate", "conflict", "late", "not_sampled", "unknown_id"]
 
@@ -254,10 +254,26 @@ class Store:
         )
 
     def counts(self, model: str | None = None) -> Counts:
-        """Return how many samples and labels there are, by state."""
+        """Return how many samples there are, by state, of one model or of all.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   it cannot be read now.
+        """
         from modelwatch.groundtruth.views import counts
 
         return self.database.read(lambda connection: counts(connection, model, self.clock()))
+
+    def written(self) -> Written:
+        """Return how many labels and audit rows there are.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   it cannot be read now.
+        """
+        from modelwatch.groundtruth.views import written
+
+        return self.database.read(written)
 
     def purge_some(self, max_bytes: int | None = None) -> int:
         """Remove up to 500 requests that are too old, or too many; return how many. See `retention.purge_some`.

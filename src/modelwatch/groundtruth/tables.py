@@ -61,7 +61,7 @@ Index(
 
 Index(
     "samples_claimed",
-    samples.c.claimed_by,
+    samples.c.claimed_until,
     sqlite_where=samples.c.claimed_until.is_not(None),
     postgresql_where=samples.c.claimed_until.is_not(None),
 )
@@ -122,4 +122,77 @@ models = Table(
     Column("model", Text, primary_key=True),
     Column("version", Text, primary_key=True),
     Column("schema", Text, nullable=False),
+)
+
+#: The last that is known of every alert, told or not. `alert` is JSON.
+alert_states = Table(
+    "alert_states",
+    metadata,
+    Column("fingerprint", Text, primary_key=True),
+    Column("name", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("severity", Text, nullable=False),
+    Column("severity_at", Double, nullable=False),  # since when it is that severe
+    Column("ended_at", Double),
+    Column("acknowledged_by", Text),
+    Column("acknowledged_at", Double),
+    Column("alert", Text, nullable=False),
+)
+
+#: What a receiver has been told of the alerts of one name and model: JSON, fingerprint to severity.
+alert_groups = Table(
+    "alert_groups",
+    metadata,
+    Column("receiver", Text, primary_key=True),
+    Column("name", Text, primary_key=True),
+    Column("model", Text, primary_key=True),
+    Column("began_at", Double, nullable=False),
+    Column("sent_at", Double),
+    Column("number", Integer, nullable=False),  # of notices so far
+    Column("told", Text, nullable=False),
+)
+
+#: The outbox: what is to be sent, and what became of it.
+notices = Table(
+    "notices",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("receiver", Text, nullable=False),
+    Column("name", Text, nullable=False),
+    Column("model", Text, nullable=False),
+    Column("state", Text, nullable=False),  # waiting, delivered, refused, replaced
+    Column("made_at", Double, nullable=False),
+    Column("due_at", Double, nullable=False),
+    Column("claimed_by", Text),
+    Column("claimed_until", Double),
+    Column("tries", Integer, nullable=False),
+    Column("maybe_told", Boolean, nullable=False),  # a try may have arrived though nobody knows
+    Column("done_at", Double),
+    Column("reason", Text),
+    Column("notice", Text, nullable=False),  # JSON
+)
+Index(
+    "notices_waiting",
+    notices.c.receiver,
+    notices.c.due_at,
+    sqlite_where=notices.c.state == "waiting",
+    postgresql_where=notices.c.state == "waiting",
+)
+Index(
+    "notices_done",
+    notices.c.done_at,
+    sqlite_where=notices.c.done_at.is_not(None),
+    postgresql_where=notices.c.done_at.is_not(None),
+)
+
+#: Alerts that nobody is to be told of for a while. `matches` is JSON: name, model and labels to their values.
+silences = Table(
+    "silences",
+    metadata,
+    Column("id", Text, primary_key=True),
+    Column("author", Text, nullable=False),
+    Column("note", Text, nullable=False),
+    Column("starts_at", Double, nullable=False),
+    Column("ends_at", Double, nullable=False),
+    Column("matches", Text, nullable=False),
 )

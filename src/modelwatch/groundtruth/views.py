@@ -8,7 +8,7 @@ from typing import Literal
 
 import numpy as np
 import numpy.typing as npt
-from sqlalchemy import Connection, and_, func, select
+from sqlalchemy import ColumnElement, Connection, and_, func, select
 
 from modelwatch.groundtruth.tables import audit, labels, samples
 
@@ -43,11 +43,10 @@ class Rows:
 
 @dataclass(frozen=True, slots=True)
 class Counts:
-    """How many samples and labels there are.
+    """How many samples there are.
 
     waiting, labelled : samples without and with a label.   claimed : of the waiting, those that a reviewer holds.
     early : labelled requests whose sample has not come.
-    said, withdrawn : labels that reviewers gave, and those of them that they took back.   audited : audit rows.
     oldest_waiting_at : when the oldest waiting sample was predicted, Unix seconds; None: none waits.
     """
 
@@ -55,10 +54,19 @@ class Counts:
     labelled: int
     claimed: int
     early: int
+    oldest_waiting_at: float | None
+
+
+@dataclass(frozen=True, slots=True)
+class Written:
+    """How many rows there are of what people did.
+
+    said, withdrawn : labels that reviewers gave, and those of them that they took back.   audited : audit rows.
+    """
+
     said: int
     withdrawn: int
     audited: int
-    oldest_waiting_at: float | None
 
 
 _COLUMNS = (
@@ -136,29 +144,40 @@ def _objects(values: tuple[object, ...] | list[object]) -> Objects:
     return column
 
 
+def of_model(model: str) -> ColumnElement[bool]:
+    """Return the condition for a model where its index would be the wrong one: it has most of all rows."""
+    return func.coalesce(samples.c.model, "") == model
+
+
 def counts(connection: Connection, model: str | None, now: float) -> Counts:
     """Return how many there are, of one model or of all; those whose model is not known yet are in every answer."""
-    mine = [] if model is None else [samples.c.model == model]
-    known, waits = samples.c.model.is_not(None), samples.c.label.is_(None)
-
-    def number(*conditions: object) -> int:
-        return connection.execute(select(func.count()).select_from(samples).where(*mine, *conditions)).scalar_one()  # type: ignore[arg-type]  # conditions of SQLAlchemy
-
-    oldest = connection.execute(select(func.min(samples.c.predicted_at)).where(*mine, known, waits)).scalar()
-    of_labels = select(func.count()).select_from(labels)
-    of_audit = select(func.count()).select_from(audit)
+    waits, held = samples.c.label.is_(None), samples.c.claimed_until > now
+    number = select(func.count()).select_from(samples)
+    waiting = labelled = 0
+    oldest: list[float] = []
+    for name in models(connection) if model is None else [model]:  # one by one, each by its index
+        mine = samples.c.model == name
+        waiting += connection.execute(number.where(mine, waits)).scalar_one()
+        labelled += connection.execute(number.where(mine, ~waits)).scalar_one()
+        query = select(func.min(samples.c.predicted_at)).where(mine, waits)
+        oldest += [at for at in connection.execute(query).scalars() if at is not None]
+    claimed = number.where(held, waits)
     if model is not None:
-        of_labels = of_labels.join(samples, samples.c.request_id == labels.c.request_id).where(*mine)
-        of_audit = of_audit.join(samples, samples.c.request_id == audit.c.request_id).where(*mine)
+        claimed = claimed.where(of_model(model))
     return Counts(
-        waiting=number(known, waits),
-        labelled=number(known, ~waits),
-        claimed=number(known, waits, samples.c.claimed_until >= now),
-        early=connection.execute(
-            select(func.count()).select_from(samples).where(samples.c.kept_until.is_not(None), ~waits)
-        ).scalar_one(),
-        said=connection.execute(of_labels).scalar_one(),
-        withdrawn=connection.execute(of_labels.where(labels.c.withdrawn_at.is_not(None))).scalar_one(),
-        audited=connection.execute(of_audit).scalar_one(),
-        oldest_waiting_at=oldest,
+        waiting=waiting,
+        labelled=labelled,
+        claimed=connection.execute(claimed).scalar_one(),
+        early=connection.execute(number.where(samples.c.kept_until.is_not(None), ~waits)).scalar_one(),
+        oldest_waiting_at=min(oldest, default=None),
+    )
+
+
+def written(connection: Connection) -> Written:
+    """Return how many labels were given and taken back, and how many audit rows there are."""
+    given = select(func.count()).select_from(labels)
+    return Written(
+        said=connection.execute(given).scalar_one(),
+        withdrawn=connection.execute(given.where(labels.c.withdrawn_at.is_not(None))).scalar_one(),
+        audited=connection.execute(select(func.count()).select_from(audit)).scalar_one(),
     )

@@ -159,7 +159,7 @@ def running_postgres(settings: Mapping[str, str] = FAST) -> Iterator[Postgres]:
         yield server
     finally:
         if server is not None:
-            server.stop()
+            server.kill()  # its data goes with it: nothing need be written
         shutil.rmtree(folder, ignore_errors=True)
 
 
