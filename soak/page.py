@@ -13,7 +13,7 @@ from soak.ledger import Finding, Ledger
 from soak.statements import STATEMENTS
 
 INTRODUCTION = """\
-What is promised of the part that counts, how each promise is proved, and what the last soak measured. A test of the
+What is promised, how each promise is proved, and what the last soak measured. A test of the
 suite stands for a promise whatever the machine is doing: none of them fails on a time. Times and rates are measured
 here, by faults under load; on a machine that does other things as well they move, and a figure that misses its bar is
 left as it is. The numbers of the promises are those that the tests name.
