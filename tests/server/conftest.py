@@ -343,8 +343,25 @@ class Browser:
 
     def press(self, key: str, code: int) -> None:
         """Press and release one key."""
-        for kind in ("rawKeyDown", "keyUp"):
-            self.call("Input.dispatchKeyEvent", type=kind, key=key, code=key, windowsVirtualKeyCode=code)
+        down: dict[str, Any] = {"type": "keyDown", "text": "\r"} if key == "Enter" else {"type": "rawKeyDown"}
+        for kind in (down, {"type": "keyUp"}):
+            self.call("Input.dispatchKeyEvent", **kind, key=key, code=key, windowsVirtualKeyCode=code)
+
+    def write(self, text: str) -> None:
+        """Type a text into what has the focus."""
+        self.call("Input.insertText", text=text)
+
+    def click(self, selector: str) -> None:
+        """Click with the mouse into the middle of the first such element."""
+        place = f"document.querySelector({json.dumps(selector)})"
+        self.see(f"{place}.scrollIntoView({{block: 'center'}})")
+        x, y = self.see(f"(b => [b.x + b.width / 2, b.y + b.height / 2])({place}.getBoundingClientRect())")
+        for kind in ("mousePressed", "mouseReleased"):
+            self.call("Input.dispatchMouseEvent", type=kind, x=x, y=y, button="left", clickCount=1)
+
+    def forget(self) -> None:
+        """Forget all cookies."""
+        self.call("Network.clearBrowserCookies")
 
     def close(self) -> None:
         """End the browser and its children."""

@@ -154,8 +154,8 @@ def amount(value: Any) -> str:
 
     Examples
     --------
-    >>> amount(1234567.0), amount(0.012345), amount(None)
-    ('1,235,000', '0.01234', '–')
+    >>> amount(1234567.0), amount(0.0125), amount(None)
+    ('1,235,000', '0.0125', '–')
     """
     known = finite(value)
     if known is None:
