@@ -226,7 +226,7 @@ class Page:
                 on_error(family.metric.name, error)
         for metric, values in groupby(gauges, attrgetter("metric")):
             try:
-                parts.append(_render_gauges(metric, values, openmetrics=openmetrics))
+                parts.append(gauge_lines(metric, values, openmetrics=openmetrics))
             except Exception as error:  # noqa: BLE001
                 on_error(metric.name, error)
         parts.append(foreign)
@@ -235,7 +235,8 @@ class Page:
         return b"".join(parts)
 
 
-def _render_gauges(metric: Metric, gauges: Iterable[GaugeValue], *, openmetrics: bool) -> bytes:
+def gauge_lines(metric: Metric, gauges: Iterable[GaugeValue], *, openmetrics: bool) -> bytes:
+    """Return the family of a metric that has these values."""
     lines = [head_lines(metric, openmetrics=openmetrics)]
     for gauge in gauges:
         inside = label_set(gauge.labels)

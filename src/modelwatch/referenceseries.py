@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
-from itertools import accumulate, pairwise
+from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from itertools import accumulate, groupby, pairwise
 from math import inf
+from operator import attrgetter, itemgetter
 
 from modelwatch import names
-from modelwatch.exposition import GaugeValue
+from modelwatch.exposition import GaugeValue, gauge_lines
 from modelwatch.names import Metric, number
-from modelwatch.reference import NumericProfile, Profile, Reference
+from modelwatch.reference import CategoricalProfile, NumericProfile, Profile, Reference
+from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema
 from modelwatch.signals.drift import invalid_before
 from modelwatch.tally import Tally
 
@@ -31,12 +34,47 @@ def reference_series(model: str, version: str, reference: Reference) -> list[Gau
     return [GaugeValue(gauge.metric, gauge.value, {**constant, **gauge.labels}) for gauge in ranked]
 
 
+def reference_page(profiles: Iterable[tuple[tuple[str, str], Reference]], *, openmetrics: bool = False) -> bytes:
+    """Return the families of the profiles of all models, of each ((model, version), profile), for the exposition.
+
+    They never change while a service runs, so that they are made once.
+    """
+    found = [
+        gauge for key, reference in sorted(profiles, key=itemgetter(0)) for gauge in reference_series(*key, reference)
+    ]
+    found.sort(key=lambda gauge: _ORDER.index(gauge.metric))
+    families = groupby(found, attrgetter("metric"))
+    return b"".join([gauge_lines(metric, gauges, openmetrics=openmetrics) for metric, gauges in families])
+
+
+def comparable(reference: Reference, schema: ModelSchema) -> Reference:
+    """Return the part of a profile that has counts to be compared with: the same features, on the same bins."""
+    confidence, prediction = reference.confidence, reference.prediction
+    if confidence is not None and not set(confidence.exported) <= {*CONFIDENCE_EDGES, schema.threshold}:
+        confidence = None
+    if isinstance(prediction, CategoricalProfile) == (schema.classes is None):
+        prediction = None
+    if isinstance(prediction, NumericProfile) and not set(prediction.exported) <= set(schema.value_edges):
+        prediction = None
+    numeric = {
+        name: profile
+        for name, profile in reference.numeric.items()
+        if name in schema.numeric and schema.numeric[name][1] == profile.exported
+    }
+    categorical = {name: profile for name, profile in reference.categorical.items() if name in schema.categorical}
+    return replace(reference, numeric=numeric, categorical=categorical, confidence=confidence, prediction=prediction)
+
+
 def inclusion_series(model: str, version: str, tally: Tally) -> list[GaugeValue]:
     """Return, of every inclusion probability that labels were counted under, the number that its name stands for."""
     table = tally.tables.get(names.LABELS_BY_INCLUSION.name)
     known = dict.fromkeys(labels[0] for labels in table.rows) if table else {}
     constant = {"model_name": model, "model_version": version}
-    return [GaugeValue(names.LABEL_INCLUSION, float(text), {**constant, "inclusion": text}) for text in known]
+    return [
+        GaugeValue(names.LABEL_INCLUSION, float(text), {**constant, "inclusion": text})
+        for text in known
+        if text != names.OTHER
+    ]
 
 
 def _features(reference: Reference) -> Iterator[GaugeValue]:

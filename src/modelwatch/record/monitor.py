@@ -16,7 +16,8 @@ from modelwatch.record.recorder import Recorder
 from modelwatch.record.request import Place, Request, detached
 from modelwatch.record.watch import Watch, watch
 from modelwatch.record.worker import EXIT_WAIT_S, Worker
-from modelwatch.reference import Reference
+from modelwatch.reference import NumericProfile, Reference
+from modelwatch.referenceseries import comparable
 from modelwatch.schema import ModelSchema, latency_edges, numeric_edges
 from modelwatch.store.live import Key
 
@@ -56,10 +57,13 @@ class Monitor:
         schema: ModelSchema | None = None,
         *,
         live: str | os.PathLike[str] = "live.db",
+        reference: Reference | None = None,
     ) -> None:
         self.key = Key(name, version)
         self.worker = Worker.of(Path(live))
         self.recorder = self._recorder(schema or ModelSchema())
+        if reference is not None:
+            self.worker.references[self.key] = comparable(reference, self.recorder.kernel.schema)
         self._closed = False
         self._status: StatusSource | None = None
         self.review: Review | None = None
@@ -83,7 +87,9 @@ class Monitor:
 
         config = load_config(path, secrets=False)  # the service pages nobody
         chosen = config.model(model)
-        monitor = cls(chosen.name, chosen.version, schema_of(chosen, reviewed=bool(config.store)), live=config.live)
+        reference = Reference.load(chosen.reference) if chosen.reference else None
+        schema = schema_of(chosen, reviewed=bool(config.store), reference=reference)
+        monitor = cls(chosen.name, chosen.version, schema, live=config.live, reference=reference)
         monitor._config = config
         if config.store:
             from modelwatch.record.review import open_review  # SQLAlchemy is loaded by those who have a store
@@ -373,19 +379,21 @@ class Monitor:
         return self.worker.flush(timeout) if self.worker.users > 0 else self.worker.close(timeout)
 
 
-def schema_of(model: ModelConfig, *, reviewed: bool = False) -> ModelSchema:
+def schema_of(model: ModelConfig, *, reviewed: bool = False, reference: Reference | None = None) -> ModelSchema:
     """Return what the configuration of a model, and its reference profile, ask to be counted.
 
     reviewed : there is a store of samples and labels.
+    reference : the profile, where it is loaded already; else it is.
     """
-    reference = Reference.load(model.reference) if model.reference else None
+    if reference is None and model.reference:
+        reference = Reference.load(model.reference)
     latency = model.slos.latency
     categories = reference.categorical if reference else {}
     return ModelSchema(
         latency=latency_edges([latency.threshold_s] if latency else []),
         threshold=model.low_confidence,
         classes=model.classes if model.task == "classification" else None,
-        value_edges=model.value_buckets,
+        value_edges=_value_edges(model, reference),
         numeric={name: numeric_edges(reference, name) for name, kind in model.features.items() if kind == "numeric"},
         categorical={
             name: tuple(categories[name].counts) if name in categories else ()
@@ -395,6 +403,14 @@ def schema_of(model: ModelConfig, *, reviewed: bool = False) -> ModelSchema:
         cap=model.max_label_values,
         reviewed=reviewed,
     )
+
+
+def _value_edges(model: ModelConfig, reference: Reference | None) -> tuple[float, ...]:
+    """Return the configured edges of predicted values, and those of the profile: what it is compared on."""
+    prediction = None if reference is None else reference.prediction
+    if not isinstance(prediction, NumericProfile):
+        return model.value_buckets
+    return tuple(sorted({*model.value_buckets, *prediction.exported}))
 
 
 def _error_name(error: Any) -> Any:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Any
 from modelwatch import names
 from modelwatch.exposition import GaugeValue, Page, Source
 from modelwatch.record.recorder import WAIT_S, Recorder
+from modelwatch.referenceseries import inclusion_series, reference_page
 from modelwatch.store.live import Key
 from modelwatch.store.reader import HostState
 from modelwatch.store.writer import DEAD_S
@@ -15,6 +16,7 @@ from modelwatch.tally import Tally
 
 if TYPE_CHECKING:
     from modelwatch.record.worker import Worker
+    from modelwatch.reference import Reference
 
 SHOWN_S = 86_400  # a version that counted nothing for so long is not shown any more
 
@@ -27,6 +29,7 @@ class Scrape:
         self._page = Page()
         self._errors: Counter[str] = Counter()
         self._seeded: dict[Key, tuple[Tally, int]] = {}
+        self._profiles: tuple[dict[Key, Reference], dict[bool, bytes]] = {}, {}
 
     def render(self, *, openmetrics: bool = False, registry: Any = None) -> bytes:
         """Return the exposition; `registry`: of prometheus_client, whose families are added."""
@@ -39,7 +42,24 @@ class Scrape:
         with self._worker.reading:
             sources = self._sources()
             gauges = self._gauges(sources)
-            return self._page.render(sources, gauges, openmetrics=openmetrics, foreign=foreign, on_error=self._on_error)
+            return self._page.render(
+                sources, gauges, openmetrics=openmetrics, foreign=self._references(openmetrics=openmetrics) + foreign,
+                on_error=self._on_error,
+            )  # fmt: skip
+
+    def _references(self, *, openmetrics: bool) -> bytes:
+        """Return the profiles of the models, which are made into text once."""
+        references = self._worker.references
+        known, pages = self._profiles
+        if known != references:
+            known, pages = self._profiles = dict(references), {}
+        if openmetrics not in pages:
+            try:
+                pages[openmetrics] = reference_page(references.items(), openmetrics=openmetrics)
+            except Exception as error:  # noqa: BLE001 - it costs only itself
+                self._on_error("reference", error)
+                pages[openmetrics] = b""
+        return pages[openmetrics]
 
     def _on_error(self, family: str, error: Exception) -> None:
         self._errors[family] += 1
@@ -100,6 +120,7 @@ class Scrape:
             for name, gauges in sorted(values.items())
         ]
         found += [GaugeValue(names.MODEL_INFO, 1, {"model_name": s.name, "model_version": s.version}) for s in sources]
+        found += [gauge for s in sources for gauge in inclusion_series(s.name, s.version, s.tally)]
         if host.heard:
             found.append(GaugeValue(names.WORKERS, host.workers))
         found.append(GaugeValue(names.WORKER_DEATHS, host.deaths))

@@ -29,6 +29,7 @@ from modelwatch.tally import Tally
 
 if TYPE_CHECKING:
     from modelwatch.record.review import Review
+    from modelwatch.reference import Reference
 
 logger = logging.getLogger("modelwatch")
 
@@ -56,6 +57,7 @@ class Worker:
         self.clock = clock or SteadyClock()
         self.faults = Faults()
         self.recorders: dict[Key, Recorder] = {}
+        self.references: dict[Key, Reference] = {}  # of the models that have one: what their counts are compared with
         self.reviews: dict[Key, Review] = {}  # of the models whose predictions are kept for review
         self.users = 0  # monitors that are not closed
         self._forked = False
