@@ -102,12 +102,14 @@ class HostCounts:
             at = min(at + MINUTE, self.now)
 
 
-def _reference(config: Config, name: str) -> Reference | None:
+def reference_of(config: Config, name: str) -> Reference | None:
+    """Return the profile of a model's training data; None where the configuration names none."""
     path = config.model(name).reference
     return Reference.load(path) if path else None
 
 
-def _windows(rules: list[Rule]) -> set[int]:
+def windows_of(rules: list[Rule]) -> set[int]:
+    """Return the lengths of all windows that rules ask for, in seconds, offsets included."""
     spans = {pair for rule in rules for pair in rule.windows()}
     found = {int(s) for window_s, offset_s in spans for s in (window_s + offset_s, offset_s) if s}
     return (
@@ -119,12 +121,12 @@ def evaluate_host(config: Config, counts: HostCounts) -> dict[str, Evaluated]:
     """Return {model: its alerts}, as a monitor that ran for the last hour and a half would see them."""
     found = {}
     for name in config.models:
-        reference = _reference(config, name)
+        reference = reference_of(config, name)
         rules, objectives = rules_of(config, name, reference), objectives_for(config, name, reference)
         references = {} if reference is None else {config.model(name).version: reference}
         states: Mapping[str, AlertState] = {}
         since = counts.now - REPLAYED_S
-        for look in counts.looks(name, _windows(rules), objectives, references, since):
+        for look in counts.looks(name, windows_of(rules), objectives, references, since):
             evaluation = evaluate(rules, look, states)
             states = evaluation.states
             found[name] = Evaluated(look, evaluation)
