@@ -5,10 +5,12 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from importlib.resources import files
 
+from modelwatch.alerts.conditions import AnyOf, Clause, Condition
 from modelwatch.alerts.rule import SEVERITIES, Rule
 from modelwatch.alerts.words import ago, amount
 from modelwatch.catalogue import ALERTS
 from modelwatch.errors import fault
+from modelwatch.signals.service import MUTED_S, SEASONED
 
 #: How soon somebody must look, and who is told when nobody does.
 RESPONSE: Mapping[str, tuple[str, str]] = {
@@ -51,12 +53,25 @@ def severity_table(rules: Sequence[Rule]) -> str:
 
 def condition_words(rule: Rule) -> str:
     """Return what an alert fires on, in words."""
-    parts = []
-    for clause in rule.condition.clauses():
-        signal, limit = clause.signal, amount(clause.limit, clause.signal.unit)
-        offset = f", {ago(clause.offset_s)} before" if clause.offset_s else ""
-        enough = f" (of at least {signal.smallest} {signal.counted})" if signal.smallest > 1 else ""
-        words = f"{signal.title.lower()} {clause.op} {limit} over {ago(clause.window_s)}{offset}{enough}"
-        if words not in parts:
-            parts.append(words)
-    return " and ".join(parts)
+    return _words(rule.condition)
+
+
+def _words(condition: Condition) -> str:
+    if isinstance(condition, AnyOf):
+        each = [list(part.clauses()) for part in condition.parts]
+        common = [clause for clause in each[0] if all(clause in other for other in each)]
+        rests = [" and ".join(_clause(clause) for clause in other if clause not in common) for other in each]
+        told = [f"({' or '.join(rests)})"] if len(rests) > 1 else []
+        return " and ".join([*map(_clause, common), *told])
+    return " and ".join(dict.fromkeys(map(_clause, condition.clauses())))
+
+
+def _clause(clause: Clause) -> str:
+    signal, limit = clause.signal, amount(clause.limit, clause.signal.unit)
+    if signal.name.endswith("_certainty"):
+        return "it is no chance"
+    if signal is SEASONED:
+        return f"the version is known for {ago(MUTED_S)}"
+    offset = f", {ago(clause.offset_s)} before" if clause.offset_s else ""
+    enough = f" (of at least {signal.smallest} {signal.counted})" if signal.smallest > 1 else ""
+    return f"{signal.title.lower()} {clause.op} {limit} over {ago(clause.window_s)}{offset}{enough}"
