@@ -114,6 +114,22 @@ def test_a_repeated_or_failed_commit_adds_nothing(path):
         clock.advance(60)
 
 
+def test_a_fault_of_ours_holds_no_lock(path, monkeypatch):
+    """A mistake in the middle of a commit: the other workers commit at once, and the counts come with the next try."""
+    worker, other = (worker_at(path, FakeClock()) for _ in range(2))
+    record(worker, 2)
+    record(other, 3)
+    monkeypatch.setattr(worker.writer, "_heartbeat", lambda *_: {}["a mistake"])
+    with pytest.raises(KeyError):
+        commit(worker)
+    other.writer.timeout_s = 0.01
+    assert commit(other)
+    assert count(path) == 3
+    monkeypatch.undo()
+    assert commit(worker)
+    assert count(path) == 5
+
+
 def test_counts_held_back_for_long_go_to_the_present(path):
     """After a failure of more than five minutes nothing is written into the old minute any more."""
     clock = FakeClock(wall=1_700_000_040)

@@ -92,10 +92,13 @@ class LiveWriter:
     """Writes the cumulative tallies of one process into `live.db`.
 
     Raises whatever SQLite raises; the caller counts it and calls `commit` again a second later.
+
+    registers : False for one that is no worker of the service, and whose end is no death.
     """
 
-    def __init__(self, path: Path, clock: SteadyClock, timeout_s: float = 5.0) -> None:
+    def __init__(self, path: Path, clock: SteadyClock, timeout_s: float = 5.0, *, registers: bool = True) -> None:
         self.path, self.clock, self.timeout_s = path, clock, timeout_s
+        self.registers = registers
         self.host = platform.node()[:128]
         self._db: sqlite3.Connection | None = None
         self._file: FileId | None = None  # that our rows are in
@@ -193,6 +196,9 @@ class LiveWriter:
             if isinstance(error, UnicodeDecodeError):
                 raise unreadable(self.path, error) from None
             raise
+        except BaseException:  # a fault of ours must not hold the lock of the file until the next commit
+            self._rollback()
+            raise
 
     def set_aside(self, damaged: FileId | None) -> None:
         """Rename a damaged file, unless another one lies there already; the next commit makes a new one."""
@@ -224,7 +230,8 @@ class LiveWriter:
             )
         told = self._tell_schemas(db, schemas)
         used = self._count_usage(db, usage)
-        self._heartbeat(db, beat, gauges, usage)
+        if self.registers:
+            self._heartbeat(db, beat, gauges, usage)
         db.execute("COMMIT")
         self._told |= told
         self._used |= used
