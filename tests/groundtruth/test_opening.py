@@ -230,7 +230,7 @@ def test_every_commit_reaches_the_disk(store: Store, postgres: Postgres) -> None
 
     if store.database.engine_name == "postgresql":
         store.close()
-        postgres.run(f"ALTER DATABASE {store.database.url.database} SET synchronous_commit = off")
+        postgres.run("ALTER DATABASE postgres SET synchronous_commit = off")
     assert store.database.read(setting) in ([2, "wal"], "on")
 
 

@@ -10,7 +10,7 @@ import pytest
 
 from modelwatch.groundtruth.queue import history, note, skip
 from modelwatch.groundtruth.retention import size_of
-from modelwatch.groundtruth.store import RETENTION_S, YOUNG_S, Sample, Store
+from modelwatch.groundtruth.store import RETENTION_S, YOUNG_S, Sample, Store, TrueLabel
 from truth import NOW, Time, number, sample
 
 DAY = 86400.0
@@ -63,8 +63,7 @@ def big(i: int) -> Sample:
 def test_over_the_limit_the_oldest_without_a_label_go_first(store: Store, labelled: int) -> None:
     """After a purge it is below the limit; labels go only when nothing else is left."""
     store.add_samples([big(i) for i in range(2000)])
-    for i in range(1999, 1999 - labelled, -1):
-        store.label(number(i), "a")
+    store.label_many([TrueLabel(number(i), "a") for i in range(1999, 1999 - labelled, -1)])
     whole = size_of(store.database)
     limit = whole // 2
     removed = store.purge(max_bytes=limit)

@@ -218,11 +218,20 @@ def _engine(url: URL, where: str, busy_s: float) -> Engine:
     except (NoSuchModuleError, ImportError):
         raise MissingExtra("store: psycopg is not installed. Run: pip install 'modelwatch[postgres]'") from None
     if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", lambda db, _: _prepare_sqlite(db, where))
+        event.listen(engine, "connect", lambda db, _: _closing(db, _prepare_sqlite, where))
         event.listen(engine, "begin", _begin_sqlite)
     else:
-        event.listen(engine, "connect", lambda db, _: _prepare_postgres(db, busy_s))
+        event.listen(engine, "connect", lambda db, _: _closing(db, _prepare_postgres, busy_s))
     return engine
+
+
+def _closing(db: Any, prepare: Callable[[Any, Any], None], argument: object) -> None:
+    """Prepare a new connection; one that cannot be used is closed at once, which not every SQLAlchemy does."""
+    try:
+        prepare(db, argument)
+    except BaseException:
+        db.close()
+        raise
 
 
 def _prepare_sqlite(db: Any, where: str) -> None:

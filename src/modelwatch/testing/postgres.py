@@ -67,6 +67,13 @@ class Postgres:
         self.run(f"CREATE DATABASE {name}")
         return self.url(name)
 
+    def new_schema(self) -> str:
+        """Make an empty schema; return the address by which its tables are found. Faster than a database."""
+        self._databases += 1
+        name = f"schema_{self._databases}"
+        self.run(f"CREATE SCHEMA {name}")
+        return f"{self.url()}?options=-csearch_path%3D{name}"
+
     def run(self, statement: str) -> str:
         """Run one SQL statement as the owner of the server; return what psql prints.
 
