@@ -59,8 +59,8 @@ def test_below_its_objective_with_both_numbers(status: Sample, sample_quality: S
     ("objective", "boost", "state", "clause"),
     [
         (0.85, 0.0, "warn", "accuracy is below its objective"),
-        (0.83, 0.0, "ok", "accuracy is not below its objective"),
-        (0.75, 0.0, "ok", "accuracy is surely at its objective"),
+        (0.83, 0.0, "ok", "no sign that accuracy is below its objective"),
+        (0.75, 0.0, "ok", "accuracy is at its objective"),
         (None, 0.0, "none", f"accuracy is 81.9{SPACE}%"),
     ],
 )

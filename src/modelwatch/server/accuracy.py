@@ -11,6 +11,7 @@ from modelwatch.server import dots, words
 from modelwatch.server.words import DASH, NBSP, clean, finite, number, percent, plural
 
 WORDS = {"ok": "OK", "warn": "Below objective", "unk": "Cannot tell", "none": "No objective"}
+GAUGE = 27  # pixels; three dashes
 Plain = Mapping[str, Any]
 
 
@@ -99,6 +100,12 @@ def interval(low: float | None, high: float | None) -> str:
     return f"{number(None if low is None else 100 * low, 1)}{DASH}{percent(high)}"
 
 
+def scale_of(lows: Sequence[float | None], objective: float | None) -> dots.Scale:
+    """Return the scale on which ratios and their objective are seen; the objective never stands at its end."""
+    known = [low for low in lows if low is not None]
+    return dots.scale([*known, *([] if objective is None else [objective - 0.05])])
+
+
 def below(high: float | None, objective: float | None) -> bool:
     """Tell whether a whole interval lies below the objective."""
     return high is not None and objective is not None and high < objective
@@ -122,12 +129,14 @@ def _judged(quality: Plain, view: Plain) -> Accuracy:
         clause, judged = "accuracy is below its objective", f"Objective {limit}: the whole interval is below it."
     else:
         surely = low is not None and low >= objective
-        clause = "accuracy is surely at its objective" if surely else "accuracy is not below its objective"
+        clause = "accuracy is at its objective" if surely else "no sign that accuracy is below its objective"
         judged = f"Objective {words.limit_percent(objective)}."
-    ends = dots.scale([low or 0.0, objective or 1.0])
+    ends = scale_of([low], objective)
     mark = dots.Mark(value, low, high)
     told = f"Accuracy {percent(value)}, 95 % interval {interval(low, high)}"
-    picture = Markup(dots.row(mark, ends, limit=objective, tone="s" if state == "warn" else "", label=told))
+    tone = "s" if state == "warn" else ""
+    row = dots.row(mark, ends, limit=objective, tone=tone, label=told, height=GAUGE)
+    picture = Markup(row + dots.axis(ends, words.limit_percent))
     digits = number(None if value is None else 100 * value, 1)
     return Accuracy(state, clause, f"{counted} {judged}", digits, "%", interval(low, high), of, judged, picture)
 

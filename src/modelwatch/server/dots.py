@@ -89,18 +89,19 @@ def row(
     -------
     str, an `<svg>` element; all foreign text in it is escaped.
     """
+    middle = min(_MIDDLE, height // 2)
     grid = "".join(f'<line class="grid" x1="{ends.x(v)}" x2="{ends.x(v)}" y1="0" y2="{height}"/>' for v in _steps(ends))
     known = None if mark is None else finite(mark.value)
     if mark is None or known is None:
-        body = f'<rect width="100%" y="{_MIDDLE - 8}" height="16" fill="url(#mw-hatch)"/>'
+        body = f'<rect width="100%" y="{middle - 8}" height="16" fill="url(#mw-hatch)"/>'
     else:
         low, high = finite(mark.low), finite(mark.high)
         kind = " ".join(word for word in (tone, "young" if young else "") if word)
         bar = ""
         if low is not None and high is not None:
-            across = f'x1="{ends.x(low)}" x2="{ends.x(high)}" y1="{_MIDDLE}" y2="{_MIDDLE}"'
+            across = f'x1="{ends.x(low)}" x2="{ends.x(high)}" y1="{middle}" y2="{middle}"'
             bar = f'<line class="{f"iv {kind}".strip()}" {across}/>'
-        body = f'{bar}<circle class="{f"dot {kind}".strip()}" cx="{ends.x(known)}" cy="{_MIDDLE}" r="5.5"/>'
+        body = f'{bar}<circle class="{f"dot {kind}".strip()}" cx="{ends.x(known)}" cy="{middle}" r="5.5"/>'
     dashed = ""
     if limit is not None:
         dashed = f'<line class="limit" x1="{ends.x(limit)}" x2="{ends.x(limit)}" y1="0" y2="{height}"/>'
@@ -120,6 +121,38 @@ def axis(ends: Scale, show: Callable[[float], str]) -> str:
     steps = steps[:: 2 if len(steps) > 4 else 1]
     words = "".join(f'<text x="{ends.x(v)}" y="14" text-anchor="middle">{escape(show(v))}</text>' for v in steps)
     return f'<svg class="row" width="100%" height="{_AXIS}" aria-hidden="true">{words}</svg>'
+
+
+def columns(values: Sequence[tuple[str, float]], *, label: str, show: Callable[[float], str], height: int = 170) -> str:
+    """Return ratios as columns with their names below.
+
+    Parameters
+    ----------
+    values : sequence of (name, ratio)
+        From left to right.
+    label : str
+        The sentence for those who do not see the picture.
+    show : callable
+        A ratio as text with its unit.
+    """
+    top, floor = 8, height - _AXIS
+    body = []
+    for v in (0.0, 0.5, 1.0):
+        y = f"{top + (1 - v) * (floor - top):.4g}"
+        body.append(f'<line class="grid" x1="0" x2="100%" y1="{y}" y2="{y}"/>')
+        body.append(f'<text x="-6" y="{float(y) + 4:.4g}" text-anchor="end">{escape(show(v))}</text>')
+    wide = 100 / max(1, len(values))
+    for i, (name, value) in enumerate(values):
+        tall = min(1.0, max(0.0, value)) * (floor - top)
+        place = f'x="{(i + 0.12) * wide:.4g}%" width="{0.76 * wide:.4g}%" y="{floor - tall:.4g}" height="{tall:.4g}"'
+        body.append(f'<rect class="hb" {place}/>')
+        body.append(f'<text x="{(i + 0.5) * wide:.4g}%" y="{height - 5}" text-anchor="middle">{escape(name)}</text>')
+    hints = "|".join(f"{show(value)} within {name}" for name, value in values)
+    places = " ".join(f"{(i + 0.5) * wide:.4g}" for i in range(len(values)))
+    return (
+        f'<svg class="chart" width="100%" height="{height}" role="img" aria-label="{escape(label)}"'
+        f' data-x="{places}" data-t="{escape(hints)}">{"".join(body)}</svg>'
+    )
 
 
 class Point(NamedTuple):

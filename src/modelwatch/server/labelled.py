@@ -12,6 +12,7 @@ from modelwatch.server.accuracy import Plain
 from modelwatch.server.words import MISSING, NBSP, clean, finite, number, percent, plural
 
 SHOWN_CLASSES = 10
+_LEAST_AGES = 5  # drawn, even if all labels come at once
 HEATS = 5  # shades of a cell of the matrix
 
 
@@ -168,6 +169,26 @@ def sampling(held: Plain) -> str:
     return f"{words.limit_percent(rate)} of the predictions, {how}" + (
         f", at most {number(budget)} a week" if budget is not None else ""
     )
+
+
+def delays(quality: Plain) -> Markup:
+    """Return the picture of how late labels come, empty where there are too few to tell."""
+    held: Plain = (quality.get("views") or {}).get("delays") or {}
+    found = [
+        (finite(age), finite(share))
+        for age, share in zip(held.get("ages_s") or (), held.get("shares") or (), strict=False)
+    ]
+    known = [
+        (words.span(age).replace(NBSP, "\N{NARROW NO-BREAK SPACE}"), share)
+        for age, share in found
+        if age is not None and share is not None
+    ]
+    come = next((i for i, (_, share) in enumerate(known) if share > 0.9995), len(known))
+    shown = known[: max(come + 1, _LEAST_AGES)]
+    if not shown:
+        return Markup("")
+    told = ", ".join(f"{percent(share, 0)} within {name}" for name, share in shown)
+    return Markup(dots.columns(shown, label=f"Labels that have come: {told}.", show=whole))
 
 
 def _delay(delays: Plain) -> tuple[str, str]:

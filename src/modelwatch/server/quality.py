@@ -8,10 +8,20 @@ from typing import NamedTuple
 from markupsafe import Markup
 
 from modelwatch.server import dots, words
-from modelwatch.server.accuracy import Accuracy, Plain, accuracy, amount, below, interval, labels_of, main_view
+from modelwatch.server.accuracy import (
+    Accuracy,
+    Plain,
+    accuracy,
+    amount,
+    below,
+    interval,
+    labels_of,
+    main_view,
+    scale_of,
+)
 from modelwatch.server.frame import PATHS, QUALITY, REVIEW, band, choose, document, frame, page_title, query, render
 from modelwatch.server.health import Verdict
-from modelwatch.server.labelled import calibration, confusion, facts, whole
+from modelwatch.server.labelled import calibration, confusion, delays, facts, whole
 from modelwatch.server.words import DASH, clean, finite, number, percent, plural
 
 SHOWN_SEGMENTS = 10
@@ -70,7 +80,7 @@ def quality_fragments(status: Plain, *, base: str = "", model: str | None = None
     bits["segments"] = render(
         "segments", found=split, missing=_missing(view), by=by, of=found.of, regression=regression
     )
-    bits["labels"] = render("labels", facts=facts(quality, review))
+    bits["labels"] = render("labels", facts=facts(quality, review), picture=delays(quality))
     if not regression:
         bits["confusion"] = render(
             "confusion", matrix=confusion(view), missing=_missing(view), of=found.of, review=review
@@ -114,8 +124,7 @@ def _ends(quality: Plain, views: Sequence[Plain], *, regression: bool) -> dots.S
     marks = [mark for view in views if (mark := _mark(_found(view, regression=regression), regression=regression))]
     if regression:
         return dots.amounts([mark.high for mark in marks if mark.high is not None])
-    objective = finite(quality.get("objective"))
-    return dots.scale([v for v in (objective, *(mark.low for mark in marks)) if v is not None])
+    return scale_of([mark.low for mark in marks], finite(quality.get("objective")))
 
 
 def _views(quality: Plain, *kinds: str) -> list[Plain]:
