@@ -161,6 +161,54 @@ def profile(
         typer.echo(line)
 
 
+@app.command()
+def serve(
+    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
+    host: Annotated[
+        str, typer.Option(help="Address to listen on; another than this machine's needs a token.")
+    ] = "127.0.0.1",
+    port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65_535)] = 8080,
+    live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
+) -> None:
+    """Evaluate alerts and objectives, ask the service whether it answers, and show pages, API and metrics.
+
+    Whoever reads needs the token in MODELWATCH_TOKEN, where it is set.
+    """
+    from modelwatch.config import load_config
+    from modelwatch.serve.run import serve as run_server
+
+    run_server(load_config(config), host=host, port=port, live=live, say=typer.echo)
+
+
+@app.command()
+def generate(
+    directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files go.")],
+    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
+    only: Annotated[list[str] | None, typer.Option(help="A part of the stack; may be repeated.")] = None,
+    discovery: Annotated[
+        str, typer.Option(help="How Prometheus finds the replicas: static, file, kubernetes.")
+    ] = "static",
+    pages_url: Annotated[str | None, typer.Option(help="Address of `modelwatch serve`, for links in alerts.")] = None,
+    grafana_url: Annotated[str | None, typer.Option(help="Address of Grafana, for links in alerts.")] = None,
+    diff: Annotated[bool, typer.Option("--diff", help="Show what would change; write nothing.")] = False,
+    force: Annotated[bool, typer.Option("--force", help="Overwrite what was changed by hand, too.")] = False,
+) -> None:
+    """Write the monitoring stack: Prometheus with rules and their tests, Alertmanager, Grafana, Compose, Kubernetes.
+
+    Exit code 1 with --diff when something would change.
+    """
+    from modelwatch.stack import differences, generated, write
+
+    places = {"discovery": discovery, "pages_url": pages_url, "grafana_url": grafana_url}
+    files = generated(config, only, **{name: value for name, value in places.items() if value is not None})
+    if diff:
+        lines = list(differences(files, directory))
+        typer.echo("\n".join(lines) if lines else f"{directory}: nothing would change")
+        raise typer.Exit(FAILED if lines else OK)
+    done = write(files, directory, force=force)
+    typer.echo(f"{directory}: {len(done.written)} files written, {len(done.unchanged)} as they were")
+
+
 label = typer.Typer(no_args_is_help=True, help="Samples out, labels in: for Label Studio, or as CSV.")
 app.add_typer(label, name="label")
 

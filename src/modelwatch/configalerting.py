@@ -112,11 +112,13 @@ class Escalate(Section):
 class Alerting(Section):
     """Who is told, how alerts are grouped, and how often they are repeated.
 
-    Without `routes`, every receiver but the one of `escalate` gets what is critical and what is a warning.
+    Without `routes`, every receiver but those of `escalate` and `deadman` gets what is critical and what is a warning.
+    deadman : the receiver that is told all the time that alerting works, and raises alarm itself when that stops.
     """
 
     receivers: Annotated[dict[Text, Receiver], or_empty, fixed] = FrozenMap()
     escalate: Escalate | None = None
+    deadman: Text | None = None
     routes: Annotated[Routes, or_empty] = Routes()
     group_wait_s: Wait = Field(default=30.0, validation_alias="group_wait")
     group_interval_s: Duration = Field(default=300.0, validation_alias="group_interval")
@@ -132,10 +134,13 @@ class Alerting(Section):
                     problems.append(self._unknown(name, ("routes", severity, index)))
         if self.escalate and self.escalate.to not in self.receivers:
             problems.append(self._unknown(self.escalate.to, ("escalate", "to")))
+        if self.deadman and self.deadman not in self.receivers:
+            problems.append(self._unknown(self.deadman, ("deadman",)))
         if problems:
             raise refuse(*problems)
         if not self.routes.model_fields_set:
-            names = tuple(name for name in self.receivers if self.escalate is None or name != self.escalate.to)
+            apart = {self.deadman, self.escalate.to if self.escalate else None}
+            names = tuple(name for name in self.receivers if name not in apart)
             object.__setattr__(self, "routes", Routes(critical=names, warning=names))
         return self
 

@@ -1,0 +1,262 @@
+"""Prometheus rules: the alerts of the catalogue, and recordings of the signals and objectives that dashboards read."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import replace
+from typing import Any, NamedTuple
+
+from modelwatch import names
+from modelwatch.alerts import ALWAYS_ON, Rule, objectives_for, rules_of
+from modelwatch.alerts.state import HOLD_S
+from modelwatch.alerts.words import amount, window_words
+from modelwatch.generate.context import EVALUATE_S, SCRAPE_S, Context
+from modelwatch.generate.text import duration, matcher, quoted, slug, template_text, yaml_text
+from modelwatch.signals import (
+    ERROR_RATIO,
+    LATENCY_P95,
+    PREDICTION_SHARE,
+    REQUEST_RATE,
+    SLOW_RATIO,
+    Objectives,
+    Signal,
+)
+from modelwatch.signals.core import MODEL, increase_from_birth, joined
+from modelwatch.signals.drift import ANSWER_PSI, CATEGORY_DRIFT, FEATURE_KS, INVALID_EXCESS
+from modelwatch.signals.quality import ACCURACY, ACCURACY_HIGH, LABELS_NEEDED, LOW_CONFIDENCE_RATIO
+from modelwatch.signals.service import COST, COST_BURN
+from modelwatch.slo import Slo, slos_of
+from modelwatch.slo.burn import DAY_S, HOUR_S, PERIOD_S
+
+Named = Mapping[str, Any]
+
+SLO_EVERY_S = 300.0
+WHOLE_SAMPLE = "ground_truth_sample"  # the segment of all labels
+#: What a held alert has for a value: its service is not heard of any more.
+LOST = -1
+#: Alerts that say themselves that something is not heard of.
+OF_SILENCE = ("ServiceDown", "ReplicaDown", "MetricsAbsent", "CannotTell", ALWAYS_ON)
+PAGES = {
+    "DataDriftDetected": "drift", "ConceptDriftDetected": "drift", "MissingValues": "drift",
+    "LowModelAccuracy": "quality", "SegmentAccuracyLow": "quality", "HighLowConfidencePredictions": "quality",
+    "LabelStarvation": "quality", "SLOBurnRate": "slos", "SLOBudgetExhausted": "slos",
+}  # fmt: skip
+_SAMPLES = re.compile(r" \([^()]*\{samples\}[^()]*\)| of \{samples\}")
+
+
+def files(context: Context) -> dict[str, str]:
+    """Return the rule files: one of the service, two of every model."""
+    config, made = context.config, {}
+    of_service: dict[str, Rule] = {}
+    for name in config.models:
+        rules = rules_of(config, name, context.references.get(name))
+        of_service |= {rule.name + rule.severity: rule for rule in rules if rule.condition.lead.signal.of_service}
+        own = [rule for rule in rules if not rule.condition.lead.signal.of_service]
+        groups = [_group(f"alerts {slug(name)}", EVALUATE_S, context, (alert(context, rule) for rule in own))]
+        made[f"rules/{slug(name)}_alerts.yml"] = _text(context, groups)
+        made[f"rules/{slug(name)}_recording.yml"] = _text(context, recordings(context, name))
+    groups = [_group("alerts service", SCRAPE_S, context, (alert(context, rule) for rule in of_service.values()))]
+    made["rules/service.yml"] = _text(context, groups)
+    return made
+
+
+def _text(context: Context, groups: list[dict[str, Any]]) -> str:
+    return context.header + yaml_text({"groups": [group for group in groups if group["rules"]]})
+
+
+def _group(name: str, every_s: float, context: Context, rules: Iterable[Named | None]) -> dict[str, Any]:
+    found = [rule for rule in rules if rule is not None]
+    return {"name": name, "interval": duration(context.scaled(every_s)), "rules": found}
+
+
+def selector_of(model: str) -> str:
+    """Return the matcher of a model's series."""
+    return matcher(MODEL, model)
+
+
+def objectives_of(context: Context, model: str) -> Objectives:
+    """Return the objectives of a model, its job as PromQL writes it between quotes."""
+    found = objectives_for(context.config, model, context.references.get(model))
+    return replace(found, job=quoted(found.job)[1:-1])
+
+
+# -- alerts ------------------------------------------------------------------------------------------------------------
+
+
+def alert(context: Context, rule: Rule) -> dict[str, Any] | None:
+    """Return an alert of the catalogue as a rule of Prometheus; None without the objective that it needs."""
+    selector = selector_of(rule.model)
+    expression = rule.condition.promql(selector, objectives_of(context, rule.model))
+    if expression is None:
+        return None
+    held = rule.name not in OF_SILENCE
+    labels = alert_labels(context, rule)
+    made: dict[str, Any] = {"alert": rule.name, "expr": _held(context, rule, expression) if held else expression}
+    if rule.for_s:
+        made["for"] = duration(rule.for_s)
+    if rule.keep_s:
+        made["keep_firing_for"] = duration(rule.keep_s)
+    made["labels"] = {name: template_text(value) for name, value in labels.items()}
+    made["annotations"] = _annotations(context, rule, held=held)
+    return made
+
+
+def alert_labels(context: Context, rule: Rule) -> dict[str, str]:
+    """Return the fixed labels of an alert."""
+    service = context.config.service
+    labels = {"severity": str(rule.severity), "service": service.name}
+    if service.owner:
+        labels["owner"] = service.owner
+    if not rule.condition.lead.signal.of_service:
+        labels[MODEL] = rule.model
+    return {**labels, **rule.labels}
+
+
+def _held(context: Context, rule: Rule, expression: str) -> str:
+    """Return the expression, and while nothing is heard of the model, for an hour, that the alert was firing."""
+    by = ", ".join((MODEL, *rule.condition.lead.signal.labels))
+    fixed = {**alert_labels(context, rule), "alertname": rule.name, "alertstate": "firing"}
+    firing = f"ALERTS{{{joined(*(matcher(name, value) for name, value in fixed.items()))}}}"
+    info = f"{names.MODEL_INFO.name}{{{selector_of(rule.model)}}}"
+    hour = duration(context.scaled(HOLD_S))
+    return (
+        f"{expression} or ((max by ({by}) ({firing}) * 0 {LOST:+d}) unless on ({MODEL}) {info} "
+        f"and on ({MODEL}) last_over_time({info}[{hour}]))"
+    )
+
+
+def _annotations(context: Context, rule: Rule, *, held: bool) -> dict[str, str]:
+    lead = rule.condition.lead
+    words = _Words(
+        {
+            "model": template_text(context.config.service.name if lead.signal.of_service else rule.model),
+            **{name: template_text(value) for name, value in rule.labels.items()},
+            **{name: f"{{{{ $labels.{name} }}}}" for name in lead.signal.labels},
+            "value": _value(lead.signal.unit, held=held),
+            "limit": amount(lead.limit, lead.signal.unit),
+            "window": window_words(lead.window_s),
+        }
+    )
+    pages, grafana = (url.rstrip("/") for url in (context.places.pages_url, context.places.grafana_url))
+    page = PAGES.get(rule.name, "health")
+    of_model = "" if lead.signal.of_service else f"?var-model={{{{ urlquery {quoted(rule.model)} }}}}"
+    return {
+        "summary": _SAMPLES.sub("", rule.summary).format_map(words),
+        "description": _SAMPLES.sub("", rule.description).format_map(words),
+        "runbook_url": f"{pages}/runbooks/{rule.name}",
+        "dashboard_url": f"{grafana}/d/modelwatch-{page}{of_model}",
+    }
+
+
+class _Words(dict[str, str]):
+    """Values of a template; one that is not known reads as "?"."""
+
+    def __missing__(self, key: str) -> str:
+        return "?"
+
+
+def _value(unit: str, *, held: bool) -> str:
+    if unit == "ratio":
+        shown = "{{ $value | humanizePercentage }}"
+    else:
+        digits = {"score": "%.3f", "times": "%.3g"}.get(unit, "%.4g")
+        shown = f'{{{{ printf "{digits}" $value }}}} {"" if unit == "score" else unit}'.rstrip()
+    if not held:
+        return shown
+    lost = "an unknown value, since nothing is heard of it,"
+    return f"{{{{ if eq $value {LOST:.1f} }}}}{lost}{{{{ else }}}}{shown}{{{{ end }}}}"
+
+
+# -- recordings --------------------------------------------------------------------------------------------------------
+
+
+class Recorded(NamedTuple):
+    """A signal that is recorded, and over which window."""
+
+    signal: Signal
+    window_s: float
+    every_s: float = EVALUATE_S
+
+    def name(self) -> str:
+        """Return level:metric:operation."""
+        level = "_".join(("model", *(label.removeprefix("model_") for label in self.signal.labels)))
+        return f"{level}:{self.signal.name}:{duration(self.window_s)}"
+
+
+def recorded(context: Context, model: str) -> list[Recorded]:
+    """Return the signals of a model that are recorded; their windows are those of its alerts, not scaled."""
+    config = context.config.models[model]
+    made = [
+        Recorded(REQUEST_RATE, 300), Recorded(ERROR_RATIO, 300), Recorded(SLOW_RATIO, 300), Recorded(LATENCY_P95, 300),
+        Recorded(INVALID_EXCESS, HOUR_S), Recorded(LOW_CONFIDENCE_RATIO, HOUR_S), Recorded(COST, DAY_S, SLO_EVERY_S),
+    ]  # fmt: skip
+    if config.task == "classification":
+        made += [
+            Recorded(PREDICTION_SHARE, HOUR_S), Recorded(ACCURACY, DAY_S, SLO_EVERY_S),
+            Recorded(ACCURACY_HIGH, DAY_S, SLO_EVERY_S),
+        ]  # fmt: skip
+    if model in context.references:
+        made += [Recorded(s, config.drift.window_s, SLO_EVERY_S) for s in (FEATURE_KS, CATEGORY_DRIFT, ANSWER_PSI)]
+    objectives = objectives_of(context, model)
+    return [one for one in made if one.signal.promql("", "5m", objectives) is not None]
+
+
+def recordings(context: Context, model: str) -> list[dict[str, Any]]:
+    """Return the groups of recording rules of a model."""
+    selector, objectives, labels = selector_of(model), objectives_of(context, model), {MODEL: model}
+    scale = context.config.time_scale
+    by_pace: dict[float, list[Named]] = {EVALUATE_S: [], SLO_EVERY_S: []}
+    for one in recorded(context, model):
+        window = f"{round(max(one.window_s / scale, 1))}s"
+        expression = one.signal.promql(selector, window, objectives)
+        by_pace[one.every_s].append({"record": one.name(), "expr": expression, "labels": labels})
+    if context.config.models[model].task == "classification":
+        by_pace[SLO_EVERY_S] += _segments(context, model)
+    for slo in slos_of(context.config.models[model]):
+        by_pace[SLO_EVERY_S] += _of_slo(context, model, slo)
+    groups = [(f"signals {slug(model)}", EVALUATE_S), (f"objectives {slug(model)}", SLO_EVERY_S)]
+    return [_group(name, pace, context, by_pace[pace]) for name, pace in groups]
+
+
+def _segments(context: Context, model: str) -> Iterator[Named]:
+    """Yield the accuracy of the whole sample and of its segments over a day, under the brief's name."""
+    window = f"{round(max(DAY_S / context.config.time_scale, 1))}s"
+    objectives, selector = objectives_of(context, model), selector_of(model)
+    whole = ACCURACY.promql(selector, window, objectives)
+    named = {MODEL: model, "segment": WHOLE_SAMPLE}
+    yield {
+        "record": "ml_accuracy_by_segment",
+        "expr": f"({whole}) and on ({MODEL}) ({ACCURACY.samples_promql(selector, window)}) >= {LABELS_NEEDED}",
+        "labels": named,
+    }
+    by = f"{MODEL}, segment"
+    inside = joined(selector, f'segment!="{names.UNSEGMENTED}"')
+    right = increase_from_birth(names.LABELS.name, joined(inside, f'outcome="{names.CORRECT}"'), window, by)
+    every = increase_from_birth(names.LABELS.name, inside, window, by)
+    yield {
+        "record": "ml_accuracy_by_segment",
+        "expr": f"({right} or {every} * 0) / ({every} >= {LABELS_NEEDED})",
+        "labels": {MODEL: model},
+    }
+
+
+def _of_slo(context: Context, model: str, slo: Slo) -> Iterator[Named]:
+    """Yield the compliance of an objective, what is left of its budget, and how fast it goes."""
+    selector, objectives, scale = selector_of(model), objectives_of(context, model), context.config.time_scale
+    labels = {MODEL: model, "slo_type": slo.kind}
+    signal = COST_BURN if slo.budget is None else slo.ratio
+    if signal is None:
+        return
+    budget = 1.0 if slo.budget is None else slo.budget
+
+    def over(seconds: float) -> str:
+        return f"({signal.promql(selector, f'{round(max(seconds / scale, 1))}s', objectives)})"
+
+    month = over(PERIOD_S)
+    compliance = f"100 / clamp_min({month}, 1)" if slo.budget is None else f"100 * (1 - {month})"
+    yield {"record": "ml_slo_compliance_percentage", "expr": compliance, "labels": labels}
+    yield {"record": "ml_slo_error_budget_remaining_ratio", "expr": f"1 - {month} / {budget!r}", "labels": labels}
+    for seconds in (HOUR_S, 6 * HOUR_S, DAY_S, 3 * DAY_S):
+        name = f"model_slo_type:slo_burn_rate:{duration(seconds)}"
+        yield {"record": name, "expr": f"{over(seconds)} / {budget!r}", "labels": labels}
