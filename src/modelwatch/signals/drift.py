@@ -6,7 +6,7 @@ chi-square statistic, as a multiple of what chance alone stays below; from 1 on 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
 from typing import Any, NamedTuple
 
@@ -45,6 +45,14 @@ class Compared(NamedTuple):
 
 
 Found = Mapping[str, Compared]
+
+
+class Sides(NamedTuple):
+    """A profile and the counts of a window on its exported bins, or by category."""
+
+    profile: Profile
+    current: Sequence[int] | Mapping[str, int]
+
 
 # -- numeric features --------------------------------------------------------------------------------------------------
 
@@ -149,7 +157,7 @@ def _of_categories(
     return _compared(seen, known, len(known), chance, total_variation, "total_variation")
 
 
-def _categories(counts: Counts) -> Found:
+def _category_sides(counts: Counts) -> dict[str, Sides]:
     table = counts.table(names.FEATURE_CATEGORY)
     if counts.reference is None or table is None:
         return {}
@@ -157,24 +165,32 @@ def _categories(counts: Counts) -> Found:
     current: dict[str, dict[str, int]] = {}
     for (feature, category), n in zip(table.rows, values, strict=True):
         current.setdefault(feature, {})[category] = n
-    chance = counts.objectives.chance
     return {
-        feature: _of_categories(profile, current[feature], chance)
+        feature: Sides(profile, current[feature])
         for feature, profile in counts.reference.categorical.items()
         if feature in current and profile.size
     }
 
 
-def _classes(counts: Counts) -> Compared | None:
+def _categories(counts: Counts) -> Found:
+    found = counts.once(_category_sides).items()
+    chance = counts.objectives.chance
+    return {
+        feature: _of_categories(profile, current, chance)
+        for feature, (profile, current) in found
+        if isinstance(profile, CategoricalProfile) and isinstance(current, Mapping)
+    }
+
+
+def _class_sides(counts: Counts) -> Sides | None:
     table = counts.table(names.PREDICTIONS)
     profile = None if counts.reference is None else counts.reference.prediction
     if table is None or not isinstance(profile, CategoricalProfile) or not profile.size:
         return None
-    current = {labels[0]: int(table.counts[row, 0]) for labels, row in table.rows.items()}
-    return _of_categories(profile, current, counts.objectives.chance, by_psi=True)
+    return Sides(profile, {labels[0]: int(table.counts[row, 0]) for labels, row in table.rows.items()})
 
 
-def _binned(counts: Counts, metric: Metric, kept: tuple[float, ...], profile: Profile | None) -> Compared | None:
+def _binned(counts: Counts, metric: Metric, kept: tuple[float, ...], profile: Profile | None) -> Sides | None:
     table = counts.table(metric)
     if table is None or not isinstance(profile, NumericProfile) or not profile.size:
         return None
@@ -182,11 +198,10 @@ def _binned(counts: Counts, metric: Metric, kept: tuple[float, ...], profile: Pr
         return None
     upto = table.counts[: len(table.rows)].sum(axis=0).cumsum()
     ends = [0, *(int(upto[kept.index(edge)]) for edge in profile.exported), int(upto[-1])]
-    cells = len(profile.exported) + 1
-    return _compared(profile.shown_counts, np.diff(ends).tolist(), cells, counts.objectives.chance, psi, "psi")
+    return Sides(profile, np.diff(ends).tolist())
 
 
-def _confidence(counts: Counts) -> Compared | None:
+def _confidence_sides(counts: Counts) -> Sides | None:
     profile = None if counts.reference is None else counts.reference.confidence
     shown = {*CONFIDENCE_EDGES, counts.schema.threshold}
     if profile is not None and not set(profile.exported) <= shown:
@@ -194,14 +209,55 @@ def _confidence(counts: Counts) -> Compared | None:
     return _binned(counts, names.CONFIDENCE, counts.schema.confidence, profile)
 
 
-def _value(counts: Counts) -> Compared | None:
+def _value_sides(counts: Counts) -> Sides | None:
     profile = None if counts.reference is None else counts.reference.prediction
     return _binned(counts, names.PREDICTION_VALUE, counts.schema.value_edges, profile)
 
 
+def _answer_sides(counts: Counts) -> dict[str, Sides]:
+    each = {
+        "classes": _class_sides(counts),
+        "confidence": _confidence_sides(counts),
+        "value": _value_sides(counts),
+    }
+    return {of: sides for of, sides in each.items() if sides is not None}
+
+
 def _answers(counts: Counts) -> Found:
-    each = {"classes": _classes(counts), "confidence": _confidence(counts), "value": _value(counts)}
-    return {of: found for of, found in each.items() if found is not None}
+    chance, found = counts.objectives.chance, {}
+    for of, (profile, current) in counts.once(_answer_sides).items():
+        if isinstance(profile, CategoricalProfile) and isinstance(current, Mapping):
+            found[of] = _of_categories(profile, current, chance, by_psi=True)
+        elif isinstance(profile, NumericProfile):
+            found[of] = _compared(profile.shown_counts, current, len(profile.exported) + 1, chance, psi, "psi")
+    return found
+
+
+def _number_sides(counts: Counts) -> dict[str, Sides]:
+    table = counts.table(names.FEATURE_VALUE)
+    if counts.reference is None or table is None:
+        return {}
+    found = {}
+    for name, at in zip(*_plan(counts.schema, counts.reference)[:2], strict=True):
+        row = table.rows.get((name,))
+        profile = counts.reference.numeric[name]
+        upto = np.zeros(len(table.counts[0]), np.int64) if row is None else table.counts[row].cumsum()
+        ends = [0, *upto[at[: len(profile.exported)]].tolist(), int(upto[-1])]
+        found[name] = Sides(profile, np.diff(ends).tolist())
+    return found
+
+
+def sides(counts: Counts) -> dict[tuple[str, str], Sides]:
+    """Return both sides of every comparison of a window, on the bins that the scores are made on.
+
+    By (signal of its score, feature or part of the answers); what cannot be compared is left out.
+    """
+    each = {
+        FEATURE_KS: _number_sides(counts),
+        CATEGORY_DRIFT: counts.once(_category_sides),
+        ANSWER_PSI: counts.once(_answer_sides),
+    }
+    return {(signal.name, name): one for signal, found in each.items() for name, one in found.items()}
 
 
 # -- what has no value -------------------------------------------------------------------------------------------------
@@ -215,7 +271,8 @@ def invalid_before(profile: Profile | None) -> float:
     return invalid / (invalid + profile.size) if invalid else 0.0
 
 
-def _invalid(counts: Counts) -> Measured:
+def invalid_counts(counts: Counts) -> dict[str, tuple[int, int]]:
+    """Return (invalid, valid) values of every feature."""
     wrong = dict.fromkeys((*counts.schema.numeric, *counts.schema.categorical), 0)
     table = counts.table(names.FEATURE_INVALID)
     for (feature, reason), row in table.rows.items() if table else ():
@@ -228,12 +285,15 @@ def _invalid(counts: Counts) -> Measured:
     table = counts.table(names.FEATURE_CATEGORY)
     for (feature, _), row in table.rows.items() if table else ():
         valid[feature] = valid.get(feature, 0) + (int(table.counts[row, 0]) if table else 0)
+    return {feature: (n, valid.get(feature, 0)) for feature, n in wrong.items()}
+
+
+def _invalid(counts: Counts) -> Measured:
     found: dict[tuple[str, ...], Measure] = {}
-    for feature, invalid in wrong.items():
-        n = invalid + valid.get(feature, 0)
-        share = wilson(invalid, n, Z999)
+    for feature, (invalid, valid) in invalid_counts(counts).items():
+        share = wilson(invalid, invalid + valid, Z999)
         before = invalid_before(_profile(counts.reference, feature))
-        found[counts.version, feature] = Measure(None if share is None else share.low - before, n)
+        found[counts.version, feature] = Measure(None if share is None else share.low - before, invalid + valid)
     return found
 
 

@@ -36,6 +36,7 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
         lines += ["", f"{model['name']} {model['version']}  (last {state['window_s'] / 60:.0f} min)"]
         lines += [_reading_line(reading) for reading in model["readings"]]
         lines += _quality_lines(model["quality"])
+        lines += _drift_lines(model["drift"])
         details = model["details"]
         busy = details["in_progress"]
         lines.append(f"  {'In progress':<28}{'unknown' if busy is None else busy}")
@@ -75,6 +76,30 @@ def _quality_lines(quality: Mapping[str, Any] | None) -> list[str]:
     oldest = quality["oldest_waiting_s"]
     waits = "" if oldest is None else f", the oldest for {oldest / 60:.0f} min"
     lines.append(f"  {'Reviewed':<28}{quality['labelled']:,} labelled, {quality['waiting']:,} waiting{waits}")
+    return lines
+
+
+def _drift_lines(drift: Mapping[str, Any] | None) -> list[str]:
+    """Return a line a feature and part of the answers, the worst first; then the features whose values are missing."""
+    if drift is None:
+        return []
+    if drift["reason"]:
+        return [f"  {'Drift':<28}{'unknown':<14}CANNOT TELL: {drift['reason']}"]
+    short = [span["words"] for span in drift["windows"].values() if span["covered_s"] < span["seconds"] - 1]
+    lines = [f"  {'Drift':<28}of {words}" for words in short[:1]]
+    for row in drift["rows"]:
+        value = "unknown" if row["score"] is None else f"{row['statistic']} {row['score']:.2f}"
+        told = row["reason"]
+        if row["outcome"] == "firing" and row["explanation"]:
+            told = row["explanation"]["summary"]
+        mark = row["level"].upper() if row["level"] else MARK[row["outcome"]]
+        name = f"Drift, {row['name']}"
+        lines.append(f"  {name:<28}{value:<14}{mark}: {told} ({row['n']:,} values)")
+    lines += [
+        f"  {'Missing, ' + row['name']:<28}{100 * row['score']:.1f} %{'':<8}{row['level'].upper()}: {row['reason']}"
+        for row in drift["missing"]
+        if row["outcome"] == "firing"
+    ]
     return lines
 
 

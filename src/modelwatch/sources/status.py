@@ -15,6 +15,7 @@ from modelwatch.clock import SteadyClock
 from modelwatch.errors import ModelwatchError
 from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema
 from modelwatch.signals import Counts, Objectives
+from modelwatch.sources.drift import Watched, read_drift, watched_of
 from modelwatch.sources.itself import itself
 from modelwatch.sources.quality import QualitySource
 from modelwatch.store.live import MINUTE, Key
@@ -23,22 +24,12 @@ from modelwatch.store.windows import WINDOWS_S, Windows, first_start
 from modelwatch.tally import Tally
 
 if TYPE_CHECKING:
-    from modelwatch.config import Config, ModelConfig
+    from modelwatch.config import Config
 
 WINDOW_S = 5 * MINUTE
 HISTORY_S = 60 * MINUTE
 MOST_ERROR_TYPES = 5
 SHOWN_S = 86_400
-
-
-def objectives_of(model: ModelConfig) -> Objectives:
-    """Return what the configuration promises of a model."""
-    slos = model.slos
-    return Objectives(
-        slos.latency.threshold_s if slos.latency else None,
-        slos.latency.objective if slos.latency else None,
-        slos.error_rate.objective if slos.error_rate else None,
-    )
 
 
 class StatusSource:
@@ -51,6 +42,7 @@ class StatusSource:
     objectives : {model: what is promised of it}.
     time_scale : divides every window; for demonstrations.
     quality : of the labels; None where there is no store.
+    watched : {model: what its inputs and answers are compared with}.
     """
 
     def __init__(
@@ -64,23 +56,29 @@ class StatusSource:
         clock: SteadyClock | None = None,
         notes: Callable[[], Iterable[str]] = tuple,
         quality: QualitySource | None = None,
+        watched: Mapping[str, Watched] | None = None,
     ) -> None:
         self.live, self.service, self.owner = live, service, owner
         self.objectives, self.time_scale = dict(objectives or {}), time_scale
         self.clock = clock or SteadyClock()
         self.notes, self.quality = notes, quality
+        self._watched = dict(watched or {})
         self._reader = LiveReader(live, self.clock.monotonic)
-        self._windows, self._host = Windows(WINDOWS_S), HostState()
+        drift = {seconds for one in self._watched.values() for _, seconds in one.windows}
+        self._windows, self._host = Windows(tuple(sorted({*WINDOWS_S, *drift}))), HostState()
         self._lock = threading.Lock()
 
     @classmethod
     def from_config(cls, config: Config, live: Path | None = None) -> StatusSource:
         """Make the source of a configuration."""
+        watched = watched_of(config)
+        objectives = {name: Objectives.of(one.model, reference=one.reference) for name, one in watched.items()}
         return cls(
             live or config.live,
             service=config.service.name,
             owner=config.service.owner,
-            objectives={name: objectives_of(model) for name, model in config.models.items()},
+            objectives=objectives,
+            watched=watched,
             time_scale=config.time_scale,
             quality=QualitySource.from_config(config),
         )
@@ -91,7 +89,8 @@ class StatusSource:
         `models` has a mapping for each version that counted something in the last day: `readings` of every signal over
         the last five minutes (value, unit, samples, outcome, reason, limit), `details` (counts, quantiles in seconds,
         what happens now), `history` (the last hour by the minute; None where nobody counted), `quality` (see
-        `QualitySource.read`; None where there is no store). Beside it `workers`, `data_age_s`, `live`, which says
+        `QualitySource.read`; None where there is no store), `drift` (see `drift_state`; None for a model that is not in
+        the configuration). Beside it `workers`, `data_age_s`, `live`, which says
         whether the file could be read, and `monitor`, the state of modelwatch itself (see `itself`). Never raises for a
         file that cannot be read: then `live.kept` is False and `live.reason` says why.
         """
@@ -126,11 +125,17 @@ class StatusSource:
     def _counts(self, key: Key, tally: Tally, window_s: float, now: float) -> Counts:
         since = max(first_start(now, int(window_s)), self._host.began or 0)
         objectives = self.objectives.get(key.model, Objectives())
-        return Counts(tally, self._host.schemas[key], max(now - since, 1.0), objectives)
+        watched = self._watched.get(key.model)
+        reference = watched.reference if watched is not None and key.version == watched.model.version else None
+        return Counts(tally, self._host.schemas[key], max(now - since, 1.0), objectives, key.version, reference)
 
     def _model(self, key: Key, now: float) -> dict[str, Any]:
         schema = self._host.schemas[key]
         counts = self._counts(key, self._windows.sum(key, WINDOW_S), WINDOW_S, now)
+        drift = read_drift(
+            self._watched.get(key.model), key.version,
+            lambda seconds: self._counts(key, self._windows.sum(key, seconds), seconds, now),
+        )  # fmt: skip
         readings = [asdict(reading) for signal in signals.SIGNALS.values() for reading in signal.read(counts)]
         return {
             "name": key.model,
@@ -140,6 +145,7 @@ class StatusSource:
             "details": self._details(key, counts),
             "history": self._history(key, now),
             "quality": None if self.quality is None else self.quality.read(key.model),
+            "drift": drift,
         }
 
     def _details(self, key: Key, counts: Counts) -> dict[str, Any]:
