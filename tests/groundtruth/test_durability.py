@@ -13,6 +13,7 @@ import threading
 import time as clock
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from pathlib import Path
 from typing import Any
 
@@ -347,6 +348,29 @@ def test_a_locked_table_makes_labels_wait(postgres: Postgres, writing: Callable[
     assert recovers(writer, TrueLabel(number(2), "positive", sampled=True))
     assert writer.flush(10)
     assert {number(0), number(2)} <= kept(writer.store)
+
+
+def test_transactions_that_wait_for_each_other_both_end(postgres: Postgres, opened: Opener) -> None:
+    """The one that PostgreSQL ends for the sake of the other is begun again, and nobody hears of it."""
+    url = postgres.new_schema()
+    stores = [opened(url), opened(url)]
+    stores[0].add_samples([sample(0), sample(1)])
+    both = threading.Barrier(2)
+    turns: list[int] = []
+
+    def work(first: int, connection: Connection) -> None:
+        turns.append(first)
+        for i in (first, 1 - first):
+            query = text("SELECT 1 FROM samples WHERE request_id = :name FOR UPDATE")
+            connection.execute(query, {"name": number(i)}).all()
+            if i == first and turns.count(first) == 1:
+                both.wait(20)
+
+    with ThreadPoolExecutor(2) as pool:
+        for done in [pool.submit(stores[i].database.write, partial(work, i)) for i in (0, 1)]:
+            done.result(60)
+    assert len(turns) == 3
+    assert sum(store.database.tried_again for store in stores) == 1
 
 
 def consistent(store: Store) -> set[str]:

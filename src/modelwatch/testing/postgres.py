@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import os
-import pwd
 import secrets
 import shutil
 import socket
@@ -13,8 +12,12 @@ import tempfile
 import time
 from collections.abc import Iterator, Mapping
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from modelwatch.errors import MissingExtra, ModelwatchError, fault
+
+if TYPE_CHECKING:
+    import pwd
 
 USER = "modelwatch"
 READY_S = 30
@@ -156,6 +159,8 @@ def running_postgres(settings: Mapping[str, str] = FAST) -> Iterator[Postgres]:
     programs = _programs()
     runner = None
     if os.geteuid() == 0:
+        import pwd  # of Unix
+
         names = {user.pw_name: user for user in pwd.getpwall()}
         runner = names.get("postgres") or names["nobody"]
     folder = Path(tempfile.mkdtemp(prefix="modelwatch-postgres-"))
