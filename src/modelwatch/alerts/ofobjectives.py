@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from modelwatch.alerts.conditions import All, Clause, Condition
 from modelwatch.alerts.rule import MINUTE_S, Rule
 from modelwatch.config import ModelConfig
+from modelwatch.errors import ConfigError
 from modelwatch.reference import Reference
 from modelwatch.signals.service import (
     COST_BURN,
@@ -21,8 +22,7 @@ def objectives(model: ModelConfig, _reference: Reference | None) -> Iterator[Rul
         if slo.budget is None:
             yield _cost(model)
             continue
-        where = f"models.{model.name}.slos.{slo.kind}.objective"
-        for burn in burn_rules(slo.budget, PERIOD_S, where):
+        for burn in _burns(model, slo, slo.budget):
             yield _burning(model, slo, slo.budget, burn)
         if slo.ratio is not None and slo.bad is not None:
             condition = All(
@@ -34,6 +34,15 @@ def objectives(model: ModelConfig, _reference: Reference | None) -> Iterator[Rul
                 f"{{value}} were bad over the last {{window}}; {slo.good} allows {{limit}} ({{samples}} counted).",
                 for_s=15 * MINUTE_S, labels={"slo": slo.kind},
             )  # fmt: skip
+
+
+def _burns(model: ModelConfig, slo: Slo, budget: float) -> list[BurnRule]:
+    try:
+        return burn_rules(budget, PERIOD_S, f"models.{model.name}.slos.{slo.kind}.objective")
+    except ConfigError:
+        if slo.kind != "accuracy":
+            raise
+        return []  # a model that is often wrong: its budget cannot burn fast; LowModelAccuracy watches it
 
 
 def _burning(model: ModelConfig, slo: Slo, budget: float, burn: BurnRule) -> Rule:
@@ -66,5 +75,5 @@ def _cost(model: ModelConfig) -> Rule:
         "SLOBurnRate", "warning", model.name, condition, "{model} costs more than its objective allows",
         "Over the last {window} and over 7 days the replicas cost {value} what "
         f"{slo.objective if slo else 0:g} per 1,000 requests allows ({{samples}} requests).",
-        for_s=15 * MINUTE_S, labels={"slo": "cost", "window": "1440m"},
+        for_s=DAY_S / 2, labels={"slo": "cost", "window": "1440m"},  # the first night of a service is not its day
     )  # fmt: skip
