@@ -402,6 +402,20 @@ def test_cookies_are_for_this_site_alone(host: Host) -> None:
     assert browser.sample == "one"
 
 
+@pytest.mark.parametrize("junk", ["", "%ff%fe", "%00%0d%0a", "x" * 3000, "%E2%80%AE", ";;==", "%3Cb%3E"])
+def test_cookies_may_hold_anything(host: Host, junk: str) -> None:
+    """What somebody writes into the cookies is no session and at most a name: never an error, never markup."""
+    browser = Browser(host.app)
+    cookie = {"cookie": f"{SESSION}={junk}; {REVIEWER}={junk}"}
+    answer = browser.send("GET", "/review", headers=cookie)
+    assert answer.status_code == 200
+    assert SESSION in answer.headers["set-cookie"]
+    assert "<b><b>" not in answer.text
+    assert Reader(answer.text).open == []
+    sent = browser.send("POST", "/review/label", headers=cookie | {"origin": ORIGIN}, data={"csrf": "x"})
+    assert sent.status_code == 403
+
+
 def test_a_link_from_another_site_is_followed_once_more(host: Host) -> None:
     """Strict cookies are not sent with it, so the page asks again instead of forgetting the reviewer."""
     browser = Browser(host.app)

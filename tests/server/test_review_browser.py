@@ -10,6 +10,7 @@ from typing import Any, Protocol
 import pytest
 from starlette.types import ASGIApp
 
+from modelwatch.groundtruth import queue
 from modelwatch.server.web import pages_app
 from server.test_browser import SHIFTS, Eyes, Source, size
 from server.test_review import Host
@@ -198,6 +199,67 @@ def test_hostile_samples_do_nothing(browser: Hands, serve: Serve, tmp_path: Path
             assert browser.see("document.querySelectorAll('img, main script').length") == 0
             assert evil in browser.see("document.querySelector('.remarks').textContent")
             assert browser.problems == []
+    finally:
+        host.monitor.close()
+
+
+OPENERS = ["", '">', "'>", "</textarea>", "</title>", "-->", "]]>", "</script>", "{{7*7}}", "</div></svg>"]
+VECTORS = [
+    "<script>owned=1</script>",
+    "<img src=x onerror=owned=1>",
+    "<svg onload=owned=1>",
+    "<a href=javascript:owned=1>x</a>",
+    '<iframe srcdoc="<script>parent.owned=1</script>">',
+    "<body onload=owned=1>",
+    "<details open ontoggle=owned=1>",
+    "<input autofocus onfocus=owned=1>",
+    'x" onmouseover="owned=1" autofocus onfocus="owned=1',
+    "<style>@import 'javascript:owned=1'</style>",
+]
+PAYLOADS = [opener + vector for opener in OPENERS for vector in VECTORS]
+
+
+def test_a_hundred_payloads_run_nothing(
+    browser: Hands, serve: Serve, tmp_path: Path, sample: Sample, sample_quality: Sample
+) -> None:
+    """As text, feature, segment, class, note, reviewer, reason and model: not one is markup, not one is even blocked."""
+    assert len(set(PAYLOADS)) == 100
+    host = Host(tmp_path)
+    status = sample()
+    host.app = pages_app(lambda: status, host.desk)
+    url = serve(host.app)
+    try:
+        for start in range(0, 100, 20):
+            some = PAYLOADS[start : start + 20]
+            host.ask(["\n".join(some)], some[0], features={one: one for one in some}, segment=some[1])
+            turn = host.desk.turn("m", some[2])
+            assert turn.sample is not None
+            for one in some[:5]:
+                queue.note(host.store, turn.sample.request_id, one, one)
+            host.desk.skip(turn.sample.request_id, some[2], some[3])
+            quality = sample_quality(60)
+            for i, segment in enumerate(quality["views"]["last"][-1]["segments"]):
+                segment["name"] = some[i]
+            quality["views"]["last"][-1]["confusion"]["classes"] = some[5:8]
+            status["models"] = [sample()["models"][0] | {"name": some[4], "quality": quality}]
+            browser.forget()
+            browser.open(f"{url}/review?model=m")
+            browser.write(some[9][:64])
+            press(browser, "Enter")
+            sees(browser, "\n".join(some))
+            press(browser, "p")
+            browser.wait("document.querySelector('.facts.two')?.textContent.includes('0.80')")
+            assert browser.see("window.owned") is None
+            assert (
+                browser.see("document.querySelectorAll('main :is(img, script, iframe, style, details, body)').length")
+                == 0
+            )
+            assert browser.problems == []
+            browser.click("button[value=negative]")
+            for page in ("/", "/quality", "/monitor"):
+                browser.open(url + page)
+                assert browser.see("window.owned") is None
+                assert browser.problems == []
     finally:
         host.monitor.close()
 
