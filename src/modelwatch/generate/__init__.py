@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from modelwatch.config import Config
 from modelwatch.errors import ConfigError, fault
-from modelwatch.generate import alertmanager, compose, prometheus, rules
+from modelwatch.generate import alertmanager, compose, kubernetes, prometheus, rules
 from modelwatch.generate.context import Context, Places
 from modelwatch.generate.writing import Written, differences, write
 from modelwatch.reference import Reference
@@ -15,12 +15,18 @@ __all__ = ["PARTS", "Context", "Places", "Written", "differences", "generate", "
 
 Files = dict[str, str]
 
+
+def _kubernetes(context: Context) -> Files:
+    return kubernetes.files(context, rules.files(context) | alertmanager.files(context))
+
+
 #: What can be made, by the name that `only` takes.
 PARTS: dict[str, Callable[[Context], Files]] = {
     "prometheus": prometheus.files,
     "rules": rules.files,
     "alertmanager": alertmanager.files,
     "compose": compose.files,
+    "kubernetes": _kubernetes,
 }
 
 

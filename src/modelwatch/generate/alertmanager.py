@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 import re
 from collections.abc import Iterator, Mapping
+from pathlib import PurePosixPath
 from typing import Any, NamedTuple
 
 from modelwatch.alerts import ALWAYS_ON, SEVERITIES, Rule, rules_of
@@ -12,7 +13,7 @@ from modelwatch.alerts.evaluation import SILENCES
 from modelwatch.config import Config
 from modelwatch.configalerting import Receiver
 from modelwatch.errors import ConfigError, fault
-from modelwatch.generate.context import Context
+from modelwatch.generate.context import TOKEN_FILE, Context
 from modelwatch.generate.text import duration, quoted, slug, yaml_text
 
 SECRETS = "secrets"  # the folder of the secret files, beside alertmanager.yml
@@ -54,18 +55,21 @@ def files(context: Context) -> dict[str, str]:
         "receivers": [*receivers, {"name": nobody}],
     }
     made = {"alertmanager.yml": context.header + yaml_text(whole)}
-    names = sorted({secret.name for secret in secrets_of(context.config)})
-    if names:
-        lines = "".join(
-            f'printf %s "${name}" > {SECRETS}/{name}\n' for name in names if _VARIABLE.match(f"${{{name}}}")
-        )
-        made[f"{SECRETS}/README.md"] = (
-            f"<!-- {context.made_by} -->\n\nAlertmanager reads its secrets from files of this folder, one each: "
-            f"{', '.join(names)}.\nKeep them out of version control, readable only by Alertmanager.\n\n"
-            f"```sh\numask 077\n{lines}```\n"
-        )
-        made[f"{SECRETS}/.gitignore"] = "*\n!.gitignore\n!README.md\n"
-    return made
+    return made | _secret_files(context)
+
+
+def _secret_files(context: Context) -> dict[str, str]:
+    """Return what is in the folder of the secrets before they are: how to put them there, and to keep them there."""
+    names = sorted({secret.name for secret in secrets_of(context.config)} | {PurePosixPath(TOKEN_FILE).name})
+    lines = "".join(f'printf %s "${name}" > {SECRETS}/{name}\n' for name in names)
+    readme = (
+        f"<!-- {context.made_by} -->\n\n# Secrets\n\nAlertmanager and Prometheus read them from files of this folder, "
+        "one each. Keep them out of version control.\n\n```sh\numask 077\n"
+        + lines
+        + "```\n\nIn containers the two run as "
+        f"user 65534: `chown 65534 {SECRETS}/*`.\n"
+    )
+    return {f"{SECRETS}/README.md": readme, f"{SECRETS}/.gitignore": "*\n!.gitignore\n!README.md\n"}
 
 
 def secrets_of(config: Config) -> Iterator[Secret]:
@@ -77,7 +81,7 @@ def secrets_of(config: Config) -> Iterator[Secret]:
             if given is None or (option == "" and receiver.kind == "webhook" and _is_plain(given.get_secret_value())):
                 continue
             found = _VARIABLE.fullmatch(given.get_secret_value())
-            known = found.group(1) if found else f"{slug(name)}_{option or receiver.kind}"
+            known = found.group(1) if found else f"{slug(name).replace('-', '_')}_{option or receiver.kind}".upper()
             yield Secret(known, name, option)
 
 

@@ -11,6 +11,7 @@ from modelwatch.generate.context import (
     PAGES_PORT,
     PROMETHEUS_PORT,
     SERVICE_PORT,
+    TOKEN_FILE,
     Context,
 )
 from modelwatch.generate.text import slug, yaml_text
@@ -76,6 +77,10 @@ def _python_asks(url: str) -> dict[str, Any]:
     return _checked(["CMD", "python", "-c", f"import urllib.request as r; r.urlopen('{url}', timeout=4)"])
 
 
+def _asked(variable: str) -> str:
+    return f"Write {variable}=... into .env, beside docker-compose.yml."
+
+
 def _local(port: int) -> list[str]:
     """Return a port that only this machine sees."""
     return [f"127.0.0.1:{port}:{port}"]
@@ -100,6 +105,7 @@ def _pages(context: Context) -> dict[str, Any]:
         "image": f"{slug(context.config.service.name)}:latest",
         "command": ["modelwatch", "serve", "--host", "0.0.0.0", "--port", str(PAGES_PORT)],  # noqa: S104
         "volumes": ["service_data:/data", "./modelwatch.yaml:/app/modelwatch.yaml:ro"],
+        "environment": {"MODELWATCH_TOKEN": f"${{MODELWATCH_TOKEN:?{_asked('MODELWATCH_TOKEN')}}}"},
         "ports": _local(PAGES_PORT),
         "healthcheck": _python_asks(f"http://127.0.0.1:{PAGES_PORT}/healthz"),
         "depends_on": ["service"],
@@ -120,6 +126,7 @@ def _prometheus(context: Context) -> dict[str, Any]:
             f"./prometheus.yml:{HOME}/prometheus/prometheus.yml:ro",
             f"./rules:{HOME}/prometheus/rules:ro",
             *targets,
+            f"./{TOKEN_FILE}:{HOME}/prometheus/{TOKEN_FILE}:ro",
             "prometheus_data:/prometheus",
         ],
         "ports": _local(PROMETHEUS_PORT),
@@ -147,11 +154,10 @@ def _alertmanager() -> dict[str, Any]:
 
 
 def _grafana() -> dict[str, Any]:
-    said = "Write GRAFANA_ADMIN_PASSWORD=... into .env, beside docker-compose.yml."
     return {
         "image": IMAGES["grafana"],
         "environment": {
-            "GF_SECURITY_ADMIN_PASSWORD": f"${{GRAFANA_ADMIN_PASSWORD:?{said}}}",
+            "GF_SECURITY_ADMIN_PASSWORD": f"${{GRAFANA_ADMIN_PASSWORD:?{_asked('GRAFANA_ADMIN_PASSWORD')}}}",
             "GF_ANALYTICS_REPORTING_ENABLED": "false",
             "GF_ANALYTICS_CHECK_FOR_UPDATES": "false",
             "GF_USERS_ALLOW_SIGN_UP": "false",

@@ -13,6 +13,9 @@ from modelwatch.errors import ConfigError, fault
 from modelwatch.reference import Reference
 
 SCRAPE_S, EVALUATE_S, SHORTEST_S = 15.0, 60.0, 1.0
+TOKEN_FILE = "secrets/MODELWATCH_TOKEN"  # noqa: S105 - the name of a file
+#: Numbers of `modelwatch serve` that the recording rules of the stack give instead.
+RECORDED = ("ml_accuracy_by_segment", "ml_slo_compliance_percentage", "ml_slo_error_budget_remaining_ratio")
 SERVICE_PORT, PAGES_PORT = 8000, 8080
 PROMETHEUS_PORT, ALERTMANAGER_PORT, GRAFANA_PORT, NODE_PORT = 9090, 9093, 3000, 9100
 
@@ -24,6 +27,7 @@ class Places:
     service, pages, prometheus, alertmanager, node : "host:port", as the parts see one another; an empty one is not
         there.
     pages_url, grafana_url : as people see them; alerts link there.
+    pages_token : the pages answer only to who has the token of the file secrets/MODELWATCH_TOKEN.
     discovery : how Prometheus finds the replicas.
     """
 
@@ -35,6 +39,7 @@ class Places:
     pages_url: str = f"http://localhost:{PAGES_PORT}"
     grafana_url: str = f"http://localhost:{GRAFANA_PORT}"
     discovery: str = "static"
+    pages_token: bool = True
 
 
 DISCOVERIES = ("static", "file", "kubernetes")

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from typing import Any
 
-from modelwatch.generate.context import SCRAPE_S, SHORTEST_S, Context
+from modelwatch.generate.context import RECORDED, SCRAPE_S, SHORTEST_S, TOKEN_FILE, Context
 from modelwatch.generate.text import duration, slug, yaml_text
 
 MONITOR_JOB, NODE_JOB = "modelwatch", "node"
@@ -15,14 +16,7 @@ def files(context: Context) -> dict[str, str]:
     """Return prometheus.yml, and with file discovery the list of replicas, which is yours to edit."""
     every = duration(max(SCRAPE_S / context.config.time_scale, SHORTEST_S))
     places = context.places
-    jobs = [_service(context)]
-    for job, target in ((MONITOR_JOB, places.pages), (NODE_JOB, places.node), ("prometheus", places.prometheus)):
-        if target:
-            jobs.append({"job_name": _other(job, context), "static_configs": [{"targets": [target]}]})
-    if places.alertmanager:
-        jobs.append(
-            {"job_name": _other("alertmanager", context), "static_configs": [{"targets": [places.alertmanager]}]}
-        )
+    jobs = [_service(context), *_others(context)]
     told = [{"targets": [places.alertmanager]}] if places.alertmanager else []
     whole = {
         "global": {"scrape_interval": every, "scrape_timeout": every, "evaluation_interval": every},
@@ -37,6 +31,26 @@ def files(context: Context) -> dict[str, str]:
             + yaml_text([{"targets": [places.service]}])
         )
     return made
+
+
+def _others(context: Context) -> Iterator[dict[str, Any]]:
+    """Yield the jobs of the stack itself."""
+    places = context.places
+    if places.pages:
+        job: dict[str, Any] = {
+            "job_name": _other(MONITOR_JOB, context),
+            "static_configs": [{"targets": [places.pages]}],
+        }
+        if places.pages_token:
+            job["authorization"] = {"credentials_file": TOKEN_FILE}
+        # the recording rules give these, over all replicas
+        drop = {"source_labels": ["__name__"], "regex": "|".join(RECORDED), "action": "drop"}
+        yield job | {"metric_relabel_configs": [drop]}
+    for name, target in (
+        (NODE_JOB, places.node), ("prometheus", places.prometheus), ("alertmanager", places.alertmanager),
+    ):  # fmt: skip
+        if target:
+            yield {"job_name": _other(name, context), "static_configs": [{"targets": [target]}]}
 
 
 def _other(job: str, context: Context) -> str:
