@@ -15,8 +15,8 @@ from modelwatch.kernel import Column, Kernel
 from modelwatch.record.faults import Faults
 from modelwatch.tally import Tally
 
-LIMIT = 16_384  # events waiting to be folded; above it a caller folds a chunk, unless somebody else is at it
-MOST = 4  # times the limit: above it a caller waits until others have folded
+LIMIT = 8192  # events waiting to be folded; above it a caller folds a chunk, unless somebody else is at it
+MOST = 2  # times the limit: above it a caller waits until others have folded
 CELLS = 8192  # values folded at a time: 512 events of 10 features, 256 of 50; about 0.5 ms of the interpreter lock
 SHORTEST, LONGEST = 256, 512
 SECONDS_CHUNK = 4096  # durations of watched functions folded at a time
