@@ -87,10 +87,18 @@ def test_an_unreachable_factor_is_rescaled_and_said() -> None:
 
 
 def test_an_objective_too_low_to_page_is_refused() -> None:
-    """An accuracy objective of 0.3: half of the budget is the usual state. The message names the field."""
-    config = config_of("{accuracy: {objective: 0.3}}", "alerts: {LowModelAccuracy: null, SegmentAccuracyLow: null}")
-    with pytest.raises(ConfigError, match=r"models.sentiment.slos.accuracy.objective: objective is 0.3; expected"):
+    """An error objective of 0.3: half of the budget is the usual state. The message names the field."""
+    config = config_of("{error_rate: {objective: 0.3}}")
+    with pytest.raises(ConfigError, match=r"models.sentiment.slos.error_rate.objective: objective is 0.3; expected"):
         rules_of(config, MODEL)
+
+
+def test_a_model_that_is_often_wrong_has_an_objective() -> None:
+    """An accuracy objective of 0.3: no budget that burns, but the accuracy is watched."""
+    config = config_of("{accuracy: {objective: 0.3}}", "alerts: {LowModelAccuracy: {critical: 0.2, catastrophic: 0.1}}")
+    names = [rule.name for rule in rules_of(config, MODEL)]
+    assert "LowModelAccuracy" in names
+    assert "SLOBurnRate" not in names
 
 
 # -- forecasts ---------------------------------------------------------------------------------------------------------
