@@ -76,7 +76,7 @@ def confidence(model: ModelConfig, _reference: Reference | None) -> Iterator[Rul
     yield Rule(
         "LabelStarvation", "info", model.name, condition, "{model}: nobody labels its samples",
         "No label came in the last {window}, though predictions of {model} wait for review: its accuracy is not known.",
-        for_s=HOUR_S,
+        for_s=DAY_S,
     )  # fmt: skip
 
 
