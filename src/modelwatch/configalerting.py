@@ -124,6 +124,7 @@ class Alerting(Section):
     group_interval_s: Duration = Field(default=300.0, validation_alias="group_interval")
     repeat_interval_s: Duration = Field(default=4 * 3600.0, validation_alias="repeat_interval")
     alertmanager: Url | None = Field(default=None, repr=False)  # may hold a password
+    private_hosts: Names = ()  # names of receivers that may lead to an address of a private network
 
     @model_validator(mode="after")
     def _known_receivers(self) -> Alerting:

@@ -1,0 +1,1 @@
+"""From a change of an alert to a message at its receiver: outbox, grouping, dispatcher, senders."""
