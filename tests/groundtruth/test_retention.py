@@ -32,6 +32,28 @@ def test_what_is_older_than_the_retention_goes_with_all_that_belongs_to_it(store
     assert store.purge() == 0
 
 
+def test_each_model_has_a_retention_that_all_go_by(store_url: str, opened: Callable[[str], Store], time: Time) -> None:
+    """A service that knows its own model only removes those of others when they are due, and finds their labels late."""
+    short, long = opened(store_url), opened(store_url)
+    short.keep_for("short", 10 * DAY)
+    long.keep_for("long", 400 * DAY)
+    short.add_samples([sample(1, model="short"), sample(3, model="other")])
+    long.add_samples([sample(2, model="long")])
+    other = opened(store_url)
+    states, kept = [], []
+    for days in (9, 11, 91, 399, 401):
+        time.now = NOW + days * DAY
+        states.append([other.label(number(i), "positive", at=NOW + i, sampled=False).state for i in (1, 2, 3)])
+        short.purge()
+        counts = other.counts()
+        kept.append(counts.waiting + counts.labelled)
+    assert kept == [3, 2, 1, 1, 0]
+    assert states[0] == ["matched", "matched", "matched"]
+    assert states[1] == ["late", "duplicate", "duplicate"]
+    assert states[2] == ["not_sampled", "duplicate", "late"]
+    assert states[4] == ["not_sampled", "late", "not_sampled"]
+
+
 def test_labels_whose_sample_never_came_go_in_time(store: Store, time: Time) -> None:
     """Those that nobody can tell of are kept for minutes; those that were surely chosen as long as a sample is."""
     store.label(number(1), "positive", issued_at=NOW, sampled=None)

@@ -9,13 +9,14 @@ from typing import Any
 from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
-from modelwatch.groundtruth.store import YOUNG_S, Added, Labelled, Sample, State, TrueLabel, as_json
+from modelwatch.groundtruth.store import YOUNG_S, Added, Labelled, Retention, Sample, State, TrueLabel, as_json
 from modelwatch.groundtruth.tables import audit, labels, samples, state
 
 TICK_S = 1e-6
 CHUNK = 500  # ids in one statement
 LONGEST = 256  # characters of a name, a segment, a reviewer
 LONGEST_NOTE = 2000
+LONGEST_LEASE_S = 3600.0
 LONGEST_INPUT = 16384  # as DESIGN: what a reviewer is shown
 
 Row = dict[str, Any]
@@ -63,10 +64,35 @@ def value_of(connection: Connection, name: str) -> str | None:
     return connection.execute(select(state.c.value).where(state.c.name == name)).scalar()
 
 
+def values_of(connection: Connection, prefix: str) -> dict[str, str]:
+    """Return the values of the store whose names begin so."""
+    query = select(state.c.name, state.c.value).where(state.c.name.startswith(prefix, autoescape=True))
+    return {row.name: row.value for row in connection.execute(query)}
+
+
+def set_value(connection: Connection, name: str, value: str) -> None:
+    """Keep a value of the store, in the place of the one it has."""
+    statement = insert(connection, state)
+    statement = statement.on_conflict_do_update(index_elements=["name"], set_={"value": statement.excluded.value})
+    connection.execute(statement, {"name": name, "value": value})
+
+
+def take_lease(connection: Connection, name: str, who: str, now: float, seconds: float) -> bool:
+    """Let one have something until a time; return whether it is, or was, who asks."""
+    keep_value(connection, f"lease:{name}", json.dumps(["", 0.0]))
+    query = select(state.c.value).where(state.c.name == f"lease:{name}").with_for_update()
+    row = str(connection.execute(query).scalar_one())
+    holder, until = json.loads(row)
+    if holder not in ("", who) and now < until <= now + LONGEST_LEASE_S:  # later: of a clock that was set back since
+        return False
+    set_value(connection, f"lease:{name}", json.dumps([who, now + seconds] if seconds else ["", 0.0]))
+    return True
+
+
 # -- samples -----------------------------------------------------------------------------------------------------------
 
 
-def add(connection: Connection, given: Sequence[Sample], now: float, retention_s: float) -> Added:
+def add(connection: Connection, given: Sequence[Sample], now: float, retention: Retention) -> Added:
     """Keep samples; return the labels that were waiting for them."""
     by_id = {sample.request_id: sample for sample in reversed(given)}  # the first of each id
     statement = insert(connection, samples)
@@ -83,7 +109,11 @@ def add(connection: Connection, given: Sequence[Sample], now: float, retention_s
         for row in connection.execute(statement, [_as_row(by_id[name]) for name in chunk]):
             new += 1
             sample = by_id[row.request_id]
-            if row.label is not None and not row.counted and sample.predicted_at >= now - retention_s:
+            if (
+                row.label is not None
+                and not row.counted
+                and sample.predicted_at >= now - retention.of(sample.model_name)
+            ):
                 matched.append(_answer(_as_row(sample), "matched", row.label, first=True))
     if matched:
         counted = samples.update().where(samples.c.request_id == bindparam("counted_id")).values(counted=True)
@@ -139,10 +169,10 @@ class _Changes:
             connection.execute(audit.insert(), self.audit)
 
 
-def take(connection: Connection, said: Sequence[Said], now: float, retention_s: float) -> list[Labelled]:
+def take(connection: Connection, said: Sequence[Said], now: float, retention: Retention) -> list[Labelled]:
     """Take labels, in their order; return what became of each."""
     rows = locked(connection, {label.request_id for label, _ in said})
-    stubs = _to_wait(said, rows, now, retention_s)
+    stubs = _to_wait(said, rows, now, retention.of(None))
     blank = [
         {"request_id": name, "revisions": 0, "counted": False, "kept_until": until}
         for name, until in sorted(stubs.items())
@@ -162,11 +192,11 @@ def take(connection: Connection, said: Sequence[Said], now: float, retention_s: 
     for label, at in said:
         row = rows.get(label.request_id)
         if row is None:
-            old = label.issued_at is not None and label.issued_at < now - retention_s
+            old = label.issued_at is not None and label.issued_at < now - retention.of(None)
             answers.append(Labelled(label.request_id, "late" if old else "not_sampled", label.value))
         else:
             known = history.setdefault(label.request_id, {})
-            answers.append(_take_one(label, at, row, known, changes, now, retention_s))
+            answers.append(_take_one(label, at, row, known, changes, now, retention))
     changes.write(connection)
     return answers
 
@@ -212,11 +242,11 @@ def _take_one(
     known: dict[tuple[str, str], Row],
     changes: _Changes,
     now: float,
-    retention_s: float,
+    retention: Retention,
 ) -> Labelled:
     text, reviewer = as_json(given.value), safe(given.reviewer) or ""
     is_known = row["model"] is not None
-    if is_known and row["predicted_at"] < now - retention_s:
+    if is_known and row["predicted_at"] < now - retention.of(row["model"]):
         return _answer(row, "late", text)
     before, mine = current(known), known.get((reviewer, text))
     same = before is not None and before["label"] == text

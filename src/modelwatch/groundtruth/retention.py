@@ -6,6 +6,7 @@ from sqlalchemy import Connection, delete, func, or_, select, text
 
 from modelwatch.groundtruth.database import Database
 from modelwatch.groundtruth.labelling import chunks
+from modelwatch.groundtruth.store import Retention
 from modelwatch.groundtruth.tables import audit, labels, samples, skips
 from modelwatch.groundtruth.views import models
 
@@ -42,8 +43,8 @@ def _size_of_postgres(connection: Connection) -> int:
     return int(rows * (float(one or 0) + OF_A_ROW))
 
 
-def purge_some(database: Database, now: float, retention_s: float, max_bytes: int | None) -> int:
-    """Remove up to 500 requests: what is older than `retention_s`, else, over `max_bytes`, the oldest of all.
+def purge_some(database: Database, now: float, retention: Retention, max_bytes: int | None) -> int:
+    """Remove up to 500 requests: what is older than its model's retention, else, over `max_bytes`, the oldest of all.
 
     Returns how many were removed; call again until it is 0.
 
@@ -51,9 +52,9 @@ def purge_some(database: Database, now: float, retention_s: float, max_bytes: in
     ------
     StoreUnavailable, NewerFormat   nothing is removed.
     """
-    removed = database.write(lambda connection: _remove(connection, _too_old(connection, now - retention_s, now)))
+    removed = database.write(lambda connection: _remove(connection, _too_old(connection, now, retention)))
     if removed == 0:
-        removed = database.write(lambda connection: _forget_strays(connection, now - retention_s))
+        removed = database.write(lambda connection: _forget_strays(connection, now - retention.of(None)))
     if removed == 0 and max_bytes is not None and size_of(database) > max_bytes * FULL_RATIO:
         removed = database.write(lambda connection: _remove(connection, _too_much(connection)))
     if database.engine_name == "sqlite" and removed:
@@ -68,9 +69,10 @@ def _give_back(connection: Connection) -> None:
         driver.executescript(f"PRAGMA incremental_vacuum({PAGES})")  # ends our transaction, which has done nothing
 
 
-def _too_old(connection: Connection, before: float, now: float) -> list[str]:
+def _too_old(connection: Connection, now: float, retention: Retention) -> list[str]:
     found: list[str] = []
     for model in models(connection):
+        before = now - retention.of(model)
         query = select(samples.c.request_id).where(samples.c.model == model, samples.c.predicted_at < before)
         found += connection.execute(query.limit(STEP - len(found))).scalars()
     stubs = select(samples.c.request_id).where(samples.c.kept_until < now).limit(STEP - len(found))

@@ -9,7 +9,8 @@ import secrets
 import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from modelwatch.errors import MissingExtra
@@ -21,6 +22,8 @@ if TYPE_CHECKING:
 State = Literal["matched", "duplicate", "conflict", "late", "not_sampled", "unknown_id"]
 
 RETENTION_S = 90 * 86400.0
+RETENTION = "retention:"  # of a model, in the values of the store
+RETENTION_READ_S = 60.0
 YOUNG_S = 600.0  # a sample is in the store by then
 REQUEST_ID = re.compile(r"[0-9a-f]{32}")
 
@@ -122,6 +125,23 @@ class Added:
     matched: tuple[Labelled, ...] = ()
 
 
+@dataclass(frozen=True, slots=True)
+class Retention:
+    """For how long the samples of each model are kept, in seconds.
+
+    default_s : of models that nobody has spoken of.
+    """
+
+    default_s: float = RETENTION_S
+    by_model: Mapping[str, float] = field(default_factory=dict)
+
+    def of(self, model: str | None) -> float:
+        """Return it for a model; None: for what may be of any, so the longest."""
+        if model is None:
+            return max(self.by_model.values(), default=self.default_s)
+        return self.by_model.get(model, self.default_s)
+
+
 class Store:
     """Samples and labels in a SQLite file or a PostgreSQL database. Threads may share it.
 
@@ -130,7 +150,7 @@ class Store:
     Parameters
     ----------
     url : as `store:` in the configuration.
-    retention_s : labels of older predictions are late.
+    retention_s : labels of older predictions are late; of models that `keep_for` has said nothing of.
     clock : Unix seconds; tests pass their own.
     busy_s : seconds to wait for the transactions of others.
 
@@ -164,6 +184,8 @@ class Store:
             raise MissingExtra("store: SQLAlchemy is not installed. Run: pip install 'modelwatch[store]'") from None
         self.database: Database = Database(url, busy_s)
         self.retention_s, self.clock = retention_s, clock
+        self._own: dict[str, float] = {}  # retention by model, as this process was told
+        self._retention: tuple[float, Retention] | None = None  # when it was read, and what
         self._last_at, self._ticking = float("-inf"), threading.Lock()
 
     @classmethod
@@ -189,6 +211,32 @@ class Store:
             self._last_at = max(self.clock(), self._last_at + 1e-6)
             return self._last_at
 
+    def keep_for(self, model: str, retention_s: float) -> None:
+        """Say for how long samples of a model are kept. All who share the store go by it, within a minute."""
+        self._own[model] = retention_s
+        self._retention = None
+
+    def retention(self, *, fresh: bool = False) -> Retention:
+        """Return for how long samples are kept, by model, as all who share the store have said.
+
+        fresh : read it now; else it may be a minute old.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   it cannot be read now.
+        """
+        from modelwatch.groundtruth.labelling import set_value, values_of
+
+        if fresh or self._retention is None or time.monotonic() - self._retention[0] > RETENTION_READ_S:
+            own = dict(self._own)
+            stored = self.database.read(lambda connection: values_of(connection, RETENTION))
+            by_model = {name.removeprefix(RETENTION): float(text) for name, text in stored.items()}
+            for model, kept_s in own.items():
+                if by_model.get(model) != kept_s:
+                    self.database.write(partial(set_value, name=f"{RETENTION}{model}", value=repr(float(kept_s))))
+            self._retention = time.monotonic(), Retention(self.retention_s, by_model | own)
+        return self._retention[1]
+
     def add_samples(self, samples: Sequence[Sample]) -> Added:
         """Keep predictions for review. One whose id is known already changes nothing.
 
@@ -200,7 +248,8 @@ class Store:
 
         if not samples:
             return Added(0)
-        return self.database.write(lambda connection: add(connection, samples, self.clock(), self.retention_s))
+        retention = self.retention()
+        return self.database.write(lambda connection: add(connection, samples, self.clock(), retention))
 
     def label(
         self,
@@ -233,7 +282,8 @@ class Store:
         if not labels:
             return []
         said = [(label, self.tick() if label.at is None else min(label.at, self.clock())) for label in labels]
-        return self.database.write(lambda connection: take(connection, said, self.clock(), self.retention_s))
+        retention = self.retention()
+        return self.database.write(lambda connection: take(connection, said, self.clock(), retention))
 
     def rows(
         self,
@@ -284,7 +334,7 @@ class Store:
         """
         from modelwatch.groundtruth.retention import purge_some
 
-        return purge_some(self.database, self.clock(), self.retention_s, max_bytes)
+        return purge_some(self.database, self.clock(), self.retention(fresh=True), max_bytes)
 
     def purge(self, now: float | None = None, retention_s: float | None = None, max_bytes: int | None = None) -> int:
         """Remove all requests that are too old, or too many, in small transactions; return how many.
@@ -295,7 +345,7 @@ class Store:
         """
         from modelwatch.groundtruth.retention import purge_some
 
-        kept_s = self.retention_s if retention_s is None else retention_s
+        kept_s = self.retention(fresh=True) if retention_s is None else Retention(retention_s)
         total = 0
         while removed := purge_some(self.database, self.clock() if now is None else now, kept_s, max_bytes):
             total += removed
@@ -315,6 +365,41 @@ class Store:
         if found is None:
             found = self.database.write(lambda connection: keep_value(connection, key, secrets.token_hex(length)))
         return bytes.fromhex(found)
+
+    def value(self, name: str) -> str | None:
+        """Return a value that somebody has kept under a name; None where there is none.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   it cannot be read now.
+        """
+        from modelwatch.groundtruth.labelling import value_of
+
+        return self.database.read(lambda connection: value_of(connection, name))
+
+    def set_value(self, name: str, value: str) -> None:
+        """Keep a value under a name, in the place of what was there.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   what was there is still there.
+        """
+        from modelwatch.groundtruth.labelling import set_value
+
+        self.database.write(lambda connection: set_value(connection, name, value))
+
+    def lease(self, name: str, who: str, seconds: float) -> bool:
+        """Take something that one at a time may have, for so long, or take it for longer; 0 gives it back.
+
+        Returns whether it is now, or was until now, the caller's.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   nobody knows whose it is.
+        """
+        from modelwatch.groundtruth.labelling import take_lease
+
+        return self.database.write(lambda connection: take_lease(connection, name, who, self.clock(), seconds))
 
 
 def as_json(value: str | float) -> str:

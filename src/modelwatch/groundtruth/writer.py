@@ -15,7 +15,7 @@ from itertools import islice
 from pathlib import Path
 
 from modelwatch.errors import ModelwatchError, StoreUnavailable
-from modelwatch.groundtruth.store import RETENTION_S, Labelled, Sample, Store, TrueLabel
+from modelwatch.groundtruth.store import Labelled, Sample, Store, TrueLabel
 
 logger = logging.getLogger("modelwatch")
 
@@ -112,7 +112,7 @@ class Writer:
         self._told_at = float("-inf")
 
     @classmethod
-    def of(cls, url: str, retention_s: float = RETENTION_S, max_bytes: int | None = None) -> Writer:
+    def of(cls, url: str, max_bytes: int | None = None) -> Writer:
         """Return this process's writer for a store, made when there is none.
 
         Raises
@@ -121,7 +121,7 @@ class Writer:
         """
         with _guard:
             if url not in _writers:
-                _writers[url] = cls(Store(url, retention_s, busy_s=BUSY_S), max_bytes)
+                _writers[url] = cls(Store(url, busy_s=BUSY_S), max_bytes)
             return _writers[url]
 
     def follow(self, live: Path) -> None:

@@ -350,7 +350,8 @@ def open_review(monitor: Monitor, url: str, model: ModelConfig) -> Review:
     found = monitor.worker.reviews.get(monitor.key)
     if found is None:
         truth = model.ground_truth
-        writer = Writer.of(url, truth.retention_s)
+        writer = Writer.of(url)
+        writer.store.keep_for(monitor.key.model, truth.retention_s)
         found = Review(monitor.key, monitor.worker, writer, truth)
         monitor.worker.reviews[monitor.key] = found
         signing.append(found.sign)
