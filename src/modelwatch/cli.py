@@ -48,11 +48,16 @@ def demo(
     ] = None,
     texts: Annotated[Path | None, typer.Option(help="CSV of your own: text, label, category.")] = None,
     data: Annotated[Path | None, typer.Option(help="Folder of its live.db; by default a temporary one.")] = None,
+    time_scale: Annotated[
+        float | None, typer.Option(help="What divides its windows; by default 60: a minute is an hour.")
+    ] = None,
 ) -> None:
     """Run a sentiment service under realistic traffic, with its live page at /."""
     from modelwatch.demo.run import run_demo
 
-    summary = run_demo(port=port, incident=incident, seconds=seconds, texts=texts, data=data, say=typer.echo)
+    summary = run_demo(
+        port=port, incident=incident, seconds=seconds, texts=texts, data=data, time_scale=time_scale, say=typer.echo
+    )
     typer.echo("\n".join(summary.lines()))
     raise typer.Exit(OK if summary.is_exact else FAILED)
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import contextlib
 import os
+import re
 import signal
 import socket
 import subprocess
@@ -24,7 +25,7 @@ from modelwatch.groundtruth.store import Store
 
 HOST = "127.0.0.1"
 WORKERS = 2
-CONFIG, STORE = "modelwatch.yaml", "modelwatch.db"
+CONFIG, REFERENCE, STORE = "modelwatch.yaml", "reference.json", "modelwatch.db"
 CLASSES = ("negative", "neutral", "positive")
 START_WAIT_S = 30.0
 SETTLE_S = 2.5  # after the last answer every count has been committed
@@ -157,6 +158,7 @@ def run_demo(
     seconds: float | None = None,
     texts: Path | None = None,
     data: Path | None = None,
+    time_scale: float | None = None,
     say: Callable[[str], None] = print,
 ) -> Summary:
     """Run the demo until `seconds` have passed or it is interrupted.
@@ -168,6 +170,7 @@ def run_demo(
     seconds : how long traffic is sent; None: until Ctrl-C.
     texts : CSV with text, label, category; None: the reviews of the demo.
     data : folder of its live.db; None: a temporary one.
+    time_scale : how many minutes of its windows pass in one; None: as its configuration says.
 
     Raises
     ------
@@ -181,7 +184,7 @@ def run_demo(
         raise ModelwatchError(f"--incident: incident is {incident!r}; expected one of {known}. Choose one of them.")
     port, started = free_port(port), time.time()
     with _folder(data) as folder:
-        write_config(folder)
+        write_config(folder, time_scale)
         service = Service(folder, port, incident, started)
         try:
             service.start()
@@ -206,10 +209,23 @@ def run_demo(
             service.stop()
 
 
-def write_config(folder: Path) -> None:
-    """Put the configuration of the demo into its folder, where its files are to be."""
-    text = (files("modelwatch.demo") / CONFIG).read_text("utf-8")
+def write_config(folder: Path, time_scale: float | None = None) -> None:
+    """Put the configuration of the demo, and the profile that it names, into its folder, where its files are to be.
+
+    Raises
+    ------
+    ModelwatchError   a time_scale that is no positive number.
+    """
+    package = files("modelwatch.demo")
+    text = (package / CONFIG).read_text("utf-8")
+    if time_scale is not None:
+        if not 0 < time_scale < float("inf"):
+            raise ModelwatchError(
+                f"--time-scale: time scale is {time_scale!r}; expected a number above 0. Write 60: a minute is an hour."
+            )
+        text = re.sub(r"(?m)^time_scale: .*$", f"time_scale: {time_scale:g}", text)
     (folder / CONFIG).write_text(text, encoding="utf-8")
+    (folder / REFERENCE).write_text((package / REFERENCE).read_text("utf-8"), encoding="utf-8")
 
 
 def store_of(folder: Path) -> str:
