@@ -232,6 +232,19 @@ def test_the_thread_keeps_the_retention(make: Maker, time: Time) -> None:
     assert eventually(lambda: writer._purge_at > clock.monotonic())
 
 
+def test_the_thread_keeps_the_size(make: Maker) -> None:
+    """What is too much is removed as well, the oldest first."""
+    writer = make(max_bytes=500_000)
+    for i in range(3000):
+        writer.put(sample(i, age_s=i))
+    assert writer.flush(20)
+    writer._purge_at = 0.0
+    assert eventually(lambda: writer._purge_at > clock.monotonic())
+    kept = writer.store.rows("sentiment", unlabelled=True)
+    assert 0 < len(kept) < 3000
+    assert {int(name, 16) for name in kept.request_ids} == set(range(len(kept)))
+
+
 def test_nothing_is_left_behind_by_close(make: Maker) -> None:
     """Close writes what waits; after it the writer can be used again."""
     writer = make()

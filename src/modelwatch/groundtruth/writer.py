@@ -21,6 +21,7 @@ logger = logging.getLogger("modelwatch")
 
 MOST_SAMPLES = 10_000
 MOST_LABELS = 20_000  # that wait to be written
+MOST_BYTES = 10 * 2**30  # of a SQLite store
 BATCH = 1000  # samples, or labels, in one transaction
 SAMPLES_EVERY_S = 0.25
 LABEL_WAIT_S = 5.0
@@ -77,11 +78,14 @@ class Writer:
     Parameters
     ----------
     store : opened when it is first needed, by the thread.
-    max_bytes : the store is kept below this; None: only samples that are too old are removed.
+    max_bytes : the store is kept below this. By default a SQLite file below 10 GiB; PostgreSQL has no limit, and one
+        costs it a count of all rows a minute.
     most_samples : that wait at most; newer ones are dropped and counted.
     """
 
     def __init__(self, store: Store, max_bytes: int | None = None, most_samples: int = MOST_SAMPLES) -> None:
+        if max_bytes is None and store.database.engine_name == "sqlite":
+            max_bytes = MOST_BYTES
         self.store, self.max_bytes, self.most_samples = store, max_bytes, most_samples
         self.on_matched: list[Callable[[Labelled], object]] = []  # called, in the thread, for an early label to count
         self.on_minute: list[
