@@ -185,6 +185,16 @@ def test_a_driver_that_repeats_the_password_is_not_repeated() -> None:
     assert "me:***@host" in str(told)
 
 
+def test_no_message_shows_what_was_to_be_stored(store: Store) -> None:
+    """A row that the engine refuses is not quoted."""
+    rule = "CREATE UNIQUE INDEX only_one ON samples (segment)"
+    store.database.write(lambda connection: connection.exec_driver_sql(rule).close())
+    with pytest.raises(StoreUnavailable) as caught:
+        store.add_samples([sample(1), sample(2)])
+    assert caught.value.refused
+    assert "books" not in str(caught.value)
+
+
 @pytest.mark.parametrize("contents", [b"no database at all" * 100, b"SQLite format 3\0" + bytes(4080)])
 def test_a_foreign_file_is_not_touched(tmp_path: Path, contents: bytes) -> None:
     """What is no store is not written into, and the message names it."""

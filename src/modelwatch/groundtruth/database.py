@@ -169,6 +169,7 @@ class Database:
 
     def _unavailable(self, error: BaseException) -> StoreUnavailable:
         cause = getattr(error, "orig", None) or error  # the driver's words: without the statement and its values
+        cause = getattr(getattr(cause, "diag", None), "message_primary", None) or cause  # nor the row it is about
         words = " ".join(str(cause).split())[:200] or type(cause).__name__
         secret = self.url.password
         if secret:
