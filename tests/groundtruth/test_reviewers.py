@@ -41,6 +41,10 @@ def test_what_is_done_is_what_counts_now(store: Store, time: Time) -> None:
     assert done(store, "ann", "sentiment", NOW) == Done(3, number(2), "neutral")
     undo(store, number(2), "ann")
     assert done(store, "ann", "sentiment", NOW) == Done(2, number(1), "negative")
+    store.label(number(1), "negative", "bob", sampled=True)
+    undo(store, number(1), "ann")  # what bob says stays the label
+    assert done(store, "ann", "sentiment", NOW) == Done(1, number(0), "positive")
+    assert done(store, "bob", "sentiment", NOW) == Done(1, number(1), "negative")
 
 
 def test_one_certain_sample_comes_to_hand_if_it_is_free(store: Store, time: Time) -> None:

@@ -502,6 +502,9 @@ def test_without_a_desk_the_page_says_what_is_missing(sample: Sample) -> None:
     """No store, no samples: what to write into the configuration; the API says so, too."""
     browser = Browser(pages_app(sample))
     assert "Add store: sqlite:///modelwatch.db to modelwatch.yaml" in told(browser.get("/review").text)
+    held = sample()
+    held["models"][0]["quality"] = {"state": "ok", "views": {}}
+    assert "this server only shows pages" in told(Browser(pages_app(lambda: held)).get("/review").text)
     answer = browser.send("POST", "/api/review/label", headers={"origin": ORIGIN}, json={})
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_store")
     assert browser.send("GET", "/api/review").json()["error"]["code"] == "no_store"

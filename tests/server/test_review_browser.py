@@ -133,7 +133,6 @@ def test_a_regression_by_keyboard(browser: Hands, serve: Serve, tmp_path: Path) 
         press(browser, "Enter")
         sees(browser, "flat")
         browser.wait("document.documentElement.classList.contains('scripts')")
-        press(browser, "1")
         for value, after in (("41.5", "house"), ("39", None)):
             assert browser.see("document.activeElement.id") == "truth"
             browser.write(value)

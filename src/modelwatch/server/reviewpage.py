@@ -26,6 +26,10 @@ NO_STORE = (
     "This service keeps no samples, so there is nothing to review. Add store: sqlite:///modelwatch.db to "
     "modelwatch.yaml, and give the pages the monitor's review: pages_app(status, Desk([monitor.review]))."
 )
+NO_DESK = (
+    "Samples wait, but this server only shows pages: it was given no Desk. Review them where the service itself serves "
+    "its pages, or take them out with modelwatch label export."
+)
 #: What is said after something was done, by the word in the address.
 DONE = {
     "matched": "Saved.",
@@ -95,7 +99,8 @@ def review_page(
     parts = frame(status, chosen, base, model, REVIEW)
     parts["why"] = why(chosen, turn)
     if not token:
-        parts["item"] = render("noreview", told=NO_STORE)
+        has_store = bool((chosen or {}).get("quality"))
+        parts["item"] = render("noreview", told=NO_DESK if has_store else NO_STORE)
     elif naming or turn is None:
         parts["item"] = render(
             "name", base=base, model=model or "", token=token, reviewer=clean(reviewer, LONGEST_NAME)
@@ -116,7 +121,7 @@ def item(turn: Turn, *, base: str, token: str, said: str = "") -> str:
         "reviewer": clean(turn.reviewer, LONGEST_NAME),
         "rename": f"{base}{PATHS[REVIEW]}{query(turn.model)}&rename=1",
         "progress": f"{number(turn.done)} labelled today · {number(turn.waiting)} waiting",
-        "bar": Markup(charts.bar(turn.done / whole if whole else None, height=6)),
+        "bar": Markup(charts.bar(turn.done / whole if whole else 0.0, height=6)),
         "said": DONE.get(said, ""),
         "well": said in _WELL,
         "last": "" if turn.undo is None else _answer(turn.undo, 60),
@@ -205,6 +210,7 @@ def why(chosen: Mapping[str, Any] | None, turn: Turn | None) -> str:
     keys = []
     if turn is not None and turn.sample is not None:
         keys = [(str(i + 1), clean(name, 40)) for i, name in enumerate((turn.classes or ())[:KEYS])]
+        keys = keys or [("Enter", "save it"), ("Esc", "leave the field, for the other keys")]
     return render("why", state=found.state, word=found.word, facts=facts, keys=keys)
 
 
