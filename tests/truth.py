@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from modelwatch.groundtruth.store import Sample
+from modelwatch.groundtruth.writer import Writer
 
 NOW = 1_700_000_000.0
 
@@ -38,3 +39,10 @@ def sample(i: int = 0, prediction: str | float = "positive", age_s: float = 60.0
         input=f"text {i}",
         features={"length": i},
     )
+
+
+def put_and_end(url: str, start: int) -> None:
+    """Put samples, and end at once."""
+    writer = Writer.of(url)
+    for i in range(start, start + 100):
+        writer.put(sample(i))

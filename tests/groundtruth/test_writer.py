@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import multiprocessing
 import os
 import subprocess
 import sys
@@ -21,7 +22,7 @@ from modelwatch.errors import ModelwatchError, StoreUnavailable
 from modelwatch.groundtruth.store import Labelled, Sample, Store, TrueLabel
 from modelwatch.groundtruth.writer import MOST_LABELS, Writer
 from modelwatch.testing import StuckStore
-from truth import NOW, Time, number, sample
+from truth import NOW, Time, number, put_and_end, sample
 
 Maker = Callable[..., Writer]
 
@@ -306,6 +307,22 @@ def test_a_process_that_ends_writes_what_waits(store_url: str, opened: Callable[
     done = subprocess.run([sys.executable, "-c", PROGRAM, store_url], capture_output=True, timeout=60, check=False)
     assert (done.returncode, done.stderr) == (0, b"")
     assert opened(store_url).counts().waiting == 500
+
+
+@pytest.mark.parametrize("method", ["fork", "spawn"])
+def test_a_child_of_multiprocessing_writes_what_waits(
+    tmp_path: Path, opened: Callable[[str], Store], method: str
+) -> None:
+    """Although it ends without `atexit`; a forked one does so beside its parent."""
+    url = f"sqlite:///{tmp_path / 'truth.db'}"
+    put_and_end(url, 0)
+    context: Any = multiprocessing.get_context(method)
+    child = context.Process(target=put_and_end, args=(url, 100))
+    child.start()
+    child.join(60)
+    assert child.exitcode == 0
+    assert Writer.of(url).close()
+    assert opened(url).counts().waiting == 200
 
 
 def test_a_sample_that_is_never_taken_does_not_hold_up_others(store_url: str, make: Maker) -> None:

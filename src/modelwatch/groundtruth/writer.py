@@ -5,6 +5,7 @@ from __future__ import annotations
 import atexit
 import logging
 import os
+import sys
 import threading
 import time
 import weakref
@@ -13,6 +14,7 @@ from collections.abc import Callable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
+from typing import Any
 
 from modelwatch.errors import ModelwatchError, StoreUnavailable
 from modelwatch.groundtruth.store import Labelled, Sample, Store, TrueLabel
@@ -99,6 +101,7 @@ class Writer:
         self._followed: set[Path] = set()
         self._renew()
         _every_writer.add(self)
+        _close_with_child()
 
     def _renew(self) -> None:
         self._samples: deque[Sample] = deque()
@@ -421,6 +424,13 @@ def _close_all() -> None:
         writer.close(max(0.1, deadline - time.monotonic()))
 
 
+def _close_with_child(_: object = None) -> None:
+    """In a child of multiprocessing, which ends without `atexit`: close with its own finalizers."""
+    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
+    if process is not None and util is not None and process.parent_process() is not None:
+        util.Finalize(None, _close_all, exitpriority=10)
+
+
 _held: dict[int, list[threading.Lock]] = {}  # by the thread that forks
 
 
@@ -445,6 +455,9 @@ def _after_fork_in_child() -> None:
     _guard = threading.RLock()
     for writer in list(_every_writer):
         writer.after_fork()
+    util: Any = sys.modules.get("multiprocessing.util")
+    if util is not None:  # a child of multiprocessing forgets the finalizers of its parent, and then calls this
+        util.register_after_fork(_close_with_child, _close_with_child)
 
 
 if hasattr(os, "register_at_fork"):
