@@ -162,11 +162,12 @@ def plan(
     look = _Look(policy, _quiet(alerts, silences, now), now, Plan([], {}))
     members: dict[Group, dict[str, Known]] = {group: {} for group in told}
     for one in alerts:
+        fingerprint = one.alert.fingerprint
         for receiver in policy.receivers:
             group = Group(receiver, one.alert.name, one.alert.model)
             before = told.get(group)
-            if (before and one.alert.fingerprint in before.alerts) or _is_for(one, receiver, policy, now):
-                members.setdefault(group, {})[one.alert.fingerprint] = one
+            if (before and fingerprint in before.alerts) or _is_for(one, receiver, policy, now):
+                members.setdefault(group, {})[fingerprint] = one
     for group, of_group in members.items():
         _plan_group(group, of_group, told.get(group), look)
     return look.found
