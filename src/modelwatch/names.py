@@ -162,6 +162,42 @@ REPLICA_SECONDS = Metric(
 )
 GOOD, BAD, UNKNOWN = "good", "bad", "unknown"
 
+# what `modelwatch serve` finds; one process of it a store, so gauges are safe
+ACCURACY = Metric(
+    "ml_accuracy_by_segment", "gauge", ("segment",),
+    "Accuracy of the labels that came in the last day, by segment; ground_truth_sample is the whole sample.",
+)  # fmt: skip
+WHOLE_SAMPLE = "ground_truth_sample"
+DRIFT_SCORE = Metric(
+    "ml_data_drift_score", "gauge", ("feature_name",),
+    "Distance of a feature from training over the last day: KS, or total variation beyond chance for categories.",
+)  # fmt: skip
+DRIFT_ALERTS = Metric(
+    "ml_data_drift_alerts_total", "counter", ("feature_name", "severity"),
+    "How often the drift of a feature began to alert.",
+)  # fmt: skip
+CONCEPT_PSI = Metric(
+    "ml_concept_drift_psi", "gauge", (),
+    "PSI of the confidence, or of the value of a regression, against training over the last day, beyond chance.",
+)  # fmt: skip
+CLASS_PSI = Metric(
+    "ml_prediction_class_psi", "gauge", (),
+    "PSI of the predicted classes against training over the last day, beyond chance.",
+)  # fmt: skip
+COMPLIANCE = Metric(
+    "ml_slo_compliance_percentage", "gauge", ("slo_type",), "Share of good events over the period, 0 to 100."
+)
+BUDGET_LEFT = Metric(
+    "ml_slo_error_budget_remaining_ratio", "gauge", ("slo_type",),
+    "Part of the error budget that is left; below 0 when more than all is spent.",
+)  # fmt: skip
+COST = Metric("ml_cost_per_1000_requests", "gauge", (), "Currency per 1000 requests, over the last day.")
+ALERTS_FIRING = Metric("modelwatch_alerts_firing", "gauge", ("severity",), "Alerts that fire now, by severity.")
+EVALUATION_AGE = Metric(
+    "modelwatch_evaluation_age_seconds", "gauge", (), "Seconds since the alerts were evaluated the last time."
+)
+REPLICA_UP = Metric("modelwatch_replica_up", "gauge", ("replica",), "1 if the replica answered its health check.")
+
 # ourselves
 EVENTS = Metric("modelwatch_events_total", "counter", (), "Events folded into the counts.")
 REFUSED = Metric(
@@ -180,7 +216,7 @@ INTERNAL_ERRORS = Metric(
 )
 ABANDONED = Metric(
     "modelwatch_events_abandoned_total", "counter", (),
-    "Events given up because the counting was blocked and the buffer was full four times over.",
+    "Events given up because the counting was blocked and the buffer was full twice over.",
 )  # fmt: skip
 CALLER_FOLDS = Metric(
     "modelwatch_caller_folds_total",

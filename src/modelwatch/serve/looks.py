@@ -1,0 +1,105 @@
+"""Looks at the models of a host, again and again: each costs what has changed in `live.db` since the last."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+
+from modelwatch.alerts import Rule, objectives_for, rules_of
+from modelwatch.clock import SteadyClock
+from modelwatch.config import Config
+from modelwatch.reference import Reference
+from modelwatch.signals import Facts, Look, Objectives
+from modelwatch.sources.evaluated import reference_of, windows_of
+from modelwatch.store.live import BASE, Key
+from modelwatch.store.reader import Changes, HostState, LiveReader
+from modelwatch.store.windows import Windows
+from modelwatch.tally import Tally
+
+
+class LiveLooks:
+    """What every rule of a configuration needs to know of a host.
+
+    Parameters
+    ----------
+    config : its models and their rules.
+    live : the `live.db`; one that does not exist has counted nothing.
+
+    Raises
+    ------
+    ConfigError   a rule, or a reference profile, that cannot be used.
+    """
+
+    def __init__(self, config: Config, live: Path, clock: SteadyClock | None = None) -> None:
+        self.clock = clock or SteadyClock()
+        self.live = live
+        self.references: dict[str, Reference | None] = {name: reference_of(config, name) for name in config.models}
+        self.rules: dict[str, list[Rule]] = {
+            name: rules_of(config, name, reference) for name, reference in self.references.items()
+        }
+        self.objectives: dict[str, Objectives] = {
+            name: objectives_for(config, name, reference) for name, reference in self.references.items()
+        }
+        self._scale = config.time_scale
+        self.versions = {name: model.version for name, model in config.models.items()}
+        self.host = HostState()
+        self._reader = LiveReader(live, self.clock.monotonic)
+        spans = set().union(*(windows_of(rules) for rules in self.rules.values()))
+        self.windows = Windows(tuple(sorted(spans)))
+        self._first: dict[Key, int] = {}
+
+    def take(self, answers: Mapping[str, bool]) -> dict[str, Look]:
+        """Return {model: what is known of it now}.
+
+        answers : {replica: whether it answered when it was asked last}.
+
+        Raises
+        ------
+        sqlite3.Error, OSError, ModelwatchError   the file cannot be read now.
+        """
+        now = self.clock.now()
+        if self.live.exists():
+            changes, self.host = self._reader.poll()
+            self._remember(changes)
+            self.windows.apply(changes, now, self.host.schemas)
+        return {name: self._look(name, now, answers) for name in self.rules}
+
+    def _remember(self, changes: Changes) -> None:
+        """Keep when each version was seen first."""
+        if changes.again:
+            self._first.clear()
+        for row in changes.rows:
+            if row.span != BASE:
+                self._first[row.key] = min(row.start, self._first.get(row.key, row.start))
+
+    def _look(self, model: str, now: float, answers: Mapping[str, bool]) -> Look:
+        first = {key.version: start for key, start in self._first.items() if key.model == model}
+        ordered = sorted((v for v in first if Key(model, v) in self.host.schemas), key=lambda v: first[v])
+        reference, version = self.references[model], self.versions[model]
+        facts = Facts(
+            answers=answers,
+            reporting=self.host.workers > 0 if first else None,
+            ages={name: (now - start) * self._scale for name, start in first.items()},
+        )
+        return Look(
+            model,
+            now,
+            lambda name, began_s, ended_s: self._window(Key(model, name), began_s, ended_s),
+            {name: self.host.schemas[Key(model, name)] for name in ordered},
+            self.objectives[model],
+            references={} if reference is None else {version: reference},
+            facts=facts,
+            began=self.host.began or 0.0,
+        )
+
+    def _window(self, key: Key, began_s: float, ended_s: float) -> Tally:
+        whole = self.windows.sum(key, int(began_s))
+        if not ended_s:
+            return whole
+        part = whole.copy()
+        part.add_matching(self.windows.sum(key, int(ended_s)), -1)
+        return part
+
+    def close(self) -> None:
+        """Close the file."""
+        self._reader.close()

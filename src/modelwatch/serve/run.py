@@ -1,0 +1,217 @@
+"""The server: evaluation in a thread, pages, JSON and metrics over HTTP."""
+
+from __future__ import annotations
+
+import os
+import sqlite3
+import threading
+import time
+from collections.abc import Callable, Mapping
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelwatch.clock import SteadyClock
+from modelwatch.config import Config
+from modelwatch.errors import ConfigError, MissingExtra, ModelwatchError
+from modelwatch.exposition import OPENMETRICS, TEXT
+from modelwatch.groundtruth.store import Store
+from modelwatch.serve.evaluator import Evaluator
+from modelwatch.serve.gauges import page
+from modelwatch.serve.guard import Guard, check_bind
+from modelwatch.serve.looks import LiveLooks
+from modelwatch.serve.prober import EVERY_S, Minutes, Prober
+from modelwatch.slo import SloStatus
+from modelwatch.sources.evaluated import HostCounts, alerts_json, host_slos, slo_json
+from modelwatch.sources.status import StatusSource
+
+if TYPE_CHECKING:
+    from modelwatch.integrations.asgi import App
+
+TOKEN = "MODELWATCH_TOKEN"  # noqa: S105 - the name of a variable
+SLOS_EVERY_S = 60.0
+STOP_S = 5.0
+
+
+@dataclass
+class Parts:
+    """What runs: made from a configuration, started and stopped together."""
+
+    config: Config
+    live: Path
+    clock: SteadyClock
+    store: Store
+    looks: LiveLooks
+    prober: Prober
+    evaluator: Evaluator
+    status: StatusSource
+
+    @classmethod
+    def of(cls, config: Config, live: Path | None = None, *, base_url: str = "", every_s: float = EVERY_S) -> Parts:
+        """Return the parts of a configuration.
+
+        Raises
+        ------
+        ConfigError, MissingExtra   a rule, a reference profile or the store cannot be used.
+        """
+        live, clock = live or config.live, SteadyClock()
+        store = Store(store_url(config, live))
+        looks = LiveLooks(config, live, clock)
+        url = config.service.health_url
+        prober = Prober([] if url is None else [url], every_s)
+        minutes = Minutes(live, looks.versions, config.service.replicas, clock)
+        journal = Journal()
+        evaluator = Evaluator(
+            config, looks, store, journal, prober=prober, minutes=minutes, clock=clock, every_s=every_s,
+            base_url=base_url,
+        )  # fmt: skip
+        return cls(config, live, clock, store, looks, prober, evaluator, StatusSource.from_config(config, live))
+
+    def start(self) -> None:
+        """Begin to ask and to evaluate."""
+        self.prober.start()
+        self._thread = threading.Thread(target=self.evaluator.run, name="modelwatch-evaluator", daemon=True)
+        self._thread.start()
+
+    def stop(self) -> None:
+        """End it all; an evaluation that is under way is finished first."""
+        self.prober.stop()
+        self.evaluator.stop()
+        self._thread.join(STOP_S)
+        with suppress(sqlite3.Error, OSError, ModelwatchError):
+            self.evaluator.minutes.close()
+        self.looks.close()
+        self.status.close()
+        self.store.close()
+
+
+def store_url(config: Config, live: Path) -> str:
+    """Return the address of the store; without one in the configuration, a file beside `live.db`."""
+    return config.store or f"sqlite:///{live.absolute().parent / 'modelwatch.db'}"
+
+
+class Journal:
+    """Writes to the log what begins and ends to fire."""
+
+    def __init__(self) -> None:
+        import logging
+
+        self._logger = logging.getLogger("modelwatch.alerts")
+        self._known: dict[str, Any] = {}
+
+    def __call__(self, alerts: Any, now: float) -> None:
+        """Tell the log of changes."""
+        firing = {alert.fingerprint: alert for alert in alerts if alert.severity != "none"}
+        for fingerprint, alert in firing.items():
+            if fingerprint not in self._known:
+                self._logger.warning("%s %s fires: %s", alert.severity, alert.name, alert.summary)
+        for fingerprint, alert in self._known.items():
+            if fingerprint not in firing:
+                self._logger.warning("%s %s is over after %.0f s", alert.severity, alert.name, now - alert.started_at)
+        self._known = firing
+
+
+class Slos:
+    """How the objectives stand; read anew once a minute."""
+
+    def __init__(self, config: Config, live: Path, clock: Callable[[], float] = time.monotonic) -> None:
+        self._config, self._live, self._clock = config, live, clock
+        self._lock = threading.Lock()
+        self._at = float("-inf")
+        self._found: Mapping[str, list[SloStatus]] = {}
+
+    def read(self) -> Mapping[str, list[SloStatus]]:
+        """Return the standing of every objective, by model.
+
+        Raises
+        ------
+        sqlite3.Error, OSError, ModelwatchError   the counts cannot be read.
+        """
+        with self._lock:
+            if self._clock() - self._at >= SLOS_EVERY_S:
+                self._found = host_slos(self._config, HostCounts(self._live))
+                self._at = self._clock()
+            return self._found
+
+
+def app_of(parts: Parts, token: str | None = None) -> App:
+    """Return the application: pages, `/api/alerts`, `/api/slos`, `/metrics`, `/healthz`."""
+    try:
+        from starlette.applications import Starlette
+        from starlette.concurrency import run_in_threadpool
+        from starlette.requests import Request
+        from starlette.responses import JSONResponse, Response
+        from starlette.routing import Mount, Route
+
+        from modelwatch.server.web import pages_app
+    except ImportError:
+        raise MissingExtra("serve: starlette is not installed. Run: pip install 'modelwatch[server]'") from None
+    slos = Slos(parts.config, parts.live)
+
+    def status() -> dict[str, Any]:
+        return {**parts.status.read(), "evaluation": parts.evaluator.state()}
+
+    async def alerts(_: Request) -> Response:
+        found = await run_in_threadpool(alerts_json, parts.evaluator.found)
+        return JSONResponse({**found, "evaluation": parts.evaluator.state()})
+
+    async def objectives(_: Request) -> Response:
+        try:
+            return JSONResponse(slo_json(await run_in_threadpool(slos.read)))
+        except (sqlite3.Error, OSError, ModelwatchError) as error:
+            return JSONResponse({"error": {"code": "unavailable", "message": str(error)}}, 503)
+
+    def exposition(*, openmetrics: bool) -> bytes:
+        known: Mapping[str, list[SloStatus]] = {}
+        with suppress(sqlite3.Error, OSError, ModelwatchError):
+            known = slos.read()
+        return page(parts.evaluator, known, parts.config.time_scale, openmetrics=openmetrics)
+
+    async def metrics(request: Request) -> Response:
+        openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
+        body = await run_in_threadpool(exposition, openmetrics=openmetrics)
+        return Response(body, media_type=OPENMETRICS if openmetrics else TEXT)
+
+    async def health(_: Request) -> Response:
+        return JSONResponse({"status": "ok"})
+
+    routes = [
+        Route("/healthz", health), Route("/metrics", metrics), Route("/api/alerts", alerts),
+        Route("/api/slos", objectives), Mount("/", pages_app(status, hosts=["*"] if token else ())),
+    ]  # fmt: skip
+    return Guard(Starlette(routes=routes), token)
+
+
+def serve(
+    config: Config, *, host: str, port: int, live: Path | None = None, say: Callable[[str], None] = print
+) -> None:
+    """Run until it is interrupted.
+
+    Raises
+    ------
+    ConfigError, MissingExtra   see `Parts.of`; or others could reach it, and there is no token.
+    """
+    token = os.environ.get(TOKEN) or None
+    check_bind(host, token)
+    try:
+        import uvicorn
+    except ImportError:
+        raise MissingExtra("serve: uvicorn is not installed. Run: pip install 'modelwatch[server]'") from None
+    address = f"http://{host}:{port}"
+    parts = Parts.of(config, live, base_url=address)
+    server = uvicorn.Server(
+        uvicorn.Config(app_of(parts, token), host=host, port=port, log_level="warning", server_header=False)
+    )
+    parts.start()
+    say(f"page       {address}/")
+    say(f"alerts     {address}/api/alerts")
+    say(f"metrics    {address}/metrics")
+    try:
+        server.run()
+    except SystemExit:
+        raise ConfigError(
+            f"--port: port {port} of {host} cannot be used; expected a free one. Give another with --port."
+        ) from None
+    finally:
+        parts.stop()
