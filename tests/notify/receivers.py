@@ -155,6 +155,8 @@ class _Mail(socketserver.StreamRequestHandler):
             self._converse()
         except OSError:
             pass
+        finally:
+            self.connection.close()  # the one with TLS, where there is one
 
     def _converse(self) -> None:
         sender, to, secure = "", [], False

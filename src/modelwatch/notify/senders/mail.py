@@ -10,7 +10,7 @@ import socket
 from dataclasses import dataclass
 from email.message import EmailMessage
 from email.policy import SMTP as SMTP_POLICY
-from typing import Any
+from typing import IO, Any
 
 from pydantic import SecretStr
 
@@ -78,18 +78,20 @@ class Mail:
                 return Refused("the server offers no TLS, and the password is not sent without it")
             server.login(self.username.get_secret_value(), self.password.get_secret_value())
         code, words = server.mail(email.utils.parseaddr(self.sender)[1])
-        if code >= 400:
+        if not _is_taken(code):
             return _refusal(code, words, hidden)
         replies = [server.rcpt(address) for address in addresses]
-        if all(code >= 400 for code, _ in replies):
+        if not any(_is_taken(code) for code, _ in replies):
             return _refusal(*min(replies), hidden)
         try:
             code, words = server.data(body)
-        except (OSError, smtplib.SMTPServerDisconnected) as error:
+        except smtplib.SMTPResponseException:
+            raise  # it does not want the message
+        except OSError as error:
             return Retry(0.0, f"no answer to the message ({type(error).__name__})", maybe_told=True)
         with contextlib.suppress(OSError, smtplib.SMTPException):
             server.quit()
-        return Delivered() if code < 400 else _refusal(code, words, hidden)
+        return Delivered() if _is_taken(code) else _refusal(code, words, hidden)
 
 
 class _Connected(smtplib.SMTP):
@@ -105,6 +107,29 @@ class _Connected(smtplib.SMTP):
 
     def _get_socket(self, *_: object) -> socket.socket:
         return self._given
+
+    def getreply(self) -> tuple[int, bytes]:
+        if self.file is None and self.sock is not None:
+            self.file = _Lines(self.sock.makefile("rb"))
+        return super().getreply()
+
+
+class _Lines:
+    """Reads whole lines: half a reply, cut off when the time was over, is none."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self._file = file
+        self.close = file.close
+
+    def readline(self, limit: int) -> bytes:
+        line = self._file.readline(limit)
+        if not line.endswith(b"\n"):
+            raise ConnectionAbortedError
+        return line
+
+
+def _is_taken(code: int) -> bool:
+    return 200 <= code < 300
 
 
 def _refusal(code: int, words: Any, hidden: tuple[str, ...]) -> Outcome:
