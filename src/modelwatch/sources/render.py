@@ -36,6 +36,7 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
         lines += ["", f"{model['name']} {model['version']}  (last {state['window_s'] / 60:.0f} min)"]
         lines += [_reading_line(reading) for reading in model["readings"]]
         lines += _quality_lines(model["quality"])
+        lines += _estimate_lines(model["estimate"])
         lines += _drift_lines(model["drift"])
         details = model["details"]
         busy = details["in_progress"]
@@ -52,6 +53,14 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
             refused, faults = details["refused"], details["internal_errors"]
             lines.append(f"  {'Monitor':<28}{refused:,} values refused, {faults:,} internal errors")
     return lines
+
+
+def _estimate_lines(estimate: Mapping[str, Any] | None) -> list[str]:
+    if estimate is None:
+        return []
+    value, low, high = (f"{100 * estimate[name]:.1f}" for name in ("value", "low", "high"))
+    told = f"{low} to {high} % ({estimate['n']:,} predictions of the last day; labels will confirm it)"
+    return [f"  {'Accuracy, expected':<28}{value + ' %':<14}{told}"]
 
 
 def _quality_lines(quality: Mapping[str, Any] | None) -> list[str]:

@@ -16,6 +16,7 @@ from modelwatch.errors import ModelwatchError
 from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema
 from modelwatch.signals import Counts, Objectives
 from modelwatch.sources.drift import Watched, read_drift, watched_of
+from modelwatch.sources.estimate import estimated
 from modelwatch.sources.itself import itself
 from modelwatch.sources.quality import QualitySource
 from modelwatch.store.live import MINUTE, Key
@@ -29,7 +30,7 @@ if TYPE_CHECKING:
 WINDOW_S = 5 * MINUTE
 HISTORY_S = 60 * MINUTE
 MOST_ERROR_TYPES = 5
-SHOWN_S = 86_400
+SHOWN_S = DAY_S = 86_400
 
 
 class StatusSource:
@@ -90,9 +91,9 @@ class StatusSource:
         the last five minutes (value, unit, samples, outcome, reason, limit), `details` (counts, quantiles in seconds,
         what happens now), `history` (the last hour by the minute; None where nobody counted), `quality` (see
         `QualitySource.read`; None where there is no store), `drift` (see `drift_state`; None for a model that is not in
-        the configuration). Beside it `workers`, `data_age_s`, `live`, which says
-        whether the file could be read, and `monitor`, the state of modelwatch itself (see `itself`). Never raises for a
-        file that cannot be read: then `live.kept` is False and `live.reason` says why.
+        the configuration), `estimate` (see `estimated`, of the last day). Beside it `workers`, `data_age_s`, `live`,
+        which says whether the file could be read, and `monitor`, the state of modelwatch itself (see `itself`). Never
+        raises for a file that cannot be read: then `live.kept` is False and `live.reason` says why.
         """
         with self._lock:
             now = self.clock.now()
@@ -146,6 +147,7 @@ class StatusSource:
             "history": self._history(key, now),
             "quality": None if self.quality is None else self.quality.read(key.model),
             "drift": drift,
+            "estimate": estimated(self._counts(key, self._windows.sum(key, DAY_S), DAY_S, now)),
         }
 
     def _details(self, key: Key, counts: Counts) -> dict[str, Any]:
