@@ -191,9 +191,9 @@ def test_what_is_too_young_is_dotted_and_not_judged(sample_quality: Sample) -> N
     assert all("young" in row.picture and row.state == "none" for row in young)
     assert all(view["state"] == "too_young" for view in quality["views"]["windows"][1:])
     quality["views"]["windows"][1]["maturity"] = 0.414
-    assert windows(quality, regression=False)[1].about == f"299 labels, too young: 41{SPACE}% came"
+    assert windows(quality, regression=False)[1].about == f"299 labels, too young: 41{SPACE}%"
     card = quality_fragments({"models": [{"name": "m", "quality": quality}]})["accuracy"]
-    assert "Dotted: too young, more labels are still to come." in told(card)
+    assert "Dotted: too young; the share tells how many of its labels have come." in told(card)
 
 
 def test_segments_are_worst_first_by_their_shrunk_accuracy(sample_quality: Sample) -> None:
@@ -313,7 +313,9 @@ def test_delay_coverage_and_queue(sample_quality: Sample) -> None:
     assert few["Label delay"].state == "unk"
     assert (few["Waiting"].value, few["Waiting"].href) == ("none", "")
     assert few["Oldest waiting"].value == "–"
-    quality = sample_quality()
+    quality = sample_quality(delay_s=5.0)
+    at_once = {fact.term: fact.value for fact in facts(quality, "")}
+    assert at_once["Label delay"] == f"90{SPACE}% within 1{SPACE}min"
     quality["views"]["unusable"] = 3
     assert "3 labels are left out" in facts(quality, "")[-1].value
 

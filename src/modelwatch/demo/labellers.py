@@ -21,6 +21,7 @@ if TYPE_CHECKING:
 REVIEWERS = ("ana", "ben", "chi")
 LOOK_EVERY_S = 1.0
 AT_ONCE = 40  # items that a reviewer holds
+LEFT = 25  # items that are left in the queue for whoever looks at the page Review
 DELAY_S = 8.0  # mean, after the item was taken
 WRONG_RATIO = 0.04  # of the labels are wrong at first; a colleague corrects them
 TWICE_RATIO = 0.05  # are sent a second time
@@ -55,6 +56,7 @@ class Team:
         self._chance = random.Random(seed)
         self._signer: Signer | None = None
         self._held: set[str] = set()
+        self._busy: Counter[str] = Counter()  # items that each reviewer is at
         self._tasks: set[asyncio.Task[None]] = set()
 
     async def run(self, stop: asyncio.Event) -> Given:
@@ -80,10 +82,15 @@ class Team:
             if self._signer is None:
                 self._signer = Signer(self.store.secret())
             found = []
+            queued = self.store.counts()
+            room = queued.waiting - queued.claimed - LEFT
             for reviewer in REVIEWERS:
-                for item in claim(self.store, reviewer, lease_s=LEASE_S, n=AT_ONCE):
+                most = min(AT_ONCE, self._busy[reviewer] + room)
+                for item in claim(self.store, reviewer, lease_s=LEASE_S, n=most) if room > 0 else ():
                     if item.request_id not in self._held:
                         self._held.add(item.request_id)
+                        self._busy[reviewer] += 1
+                        room -= 1
                         found.append((item, reviewer))
         except ModelwatchError:  # the store is busy, or the service has not made it yet
             return []
@@ -107,6 +114,7 @@ class Team:
             await asyncio.sleep(chance.expovariate(1 / DELAY_S))
             await self._send(client, request_id, truth, chance.choice([name for name in REVIEWERS if name != reviewer]))
         self._held.discard(item.request_id)
+        self._busy[reviewer] -= 1
 
     async def _send(self, client: httpx.AsyncClient, request_id: str, label: str, reviewer: str) -> str:
         body = {"request_id": request_id, "true_label": label, "reviewer": reviewer}

@@ -203,4 +203,5 @@ def _delay(delays: Plain) -> tuple[str, str]:
         age = next((age for age, share in ages if (finite(share) or 0.0) >= part), None)
         return f"within {words.span(age)}" if age is not None else f"later than {words.span(ages[-1][0])}"
 
-    return f"half {by(0.5)}, 90{NBSP}% {by(0.9)}", ""
+    half, most = by(0.5), by(0.9)
+    return (f"half {half}, " if half != most else "") + f"90{NBSP}% {most}", ""

@@ -174,7 +174,7 @@ def windows(quality: Plain, *, regression: bool) -> list[Row]:
         come = finite(view.get("maturity"))
         n = plural(finite(view.get("n")), "label", "labels")
         if view.get("state") == "too_young":
-            about = f"{n}, too young" + ("" if come is None else f": {percent(come, 0)} came")
+            about = f"{n}, too young" + ("" if come is None else f": {percent(come, 0)}")
         elif view.get("state") == "too_few":
             about = "" if come is None else f"{percent(come, 0)} of its labels have come"
         else:
