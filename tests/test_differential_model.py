@@ -123,3 +123,30 @@ def test_signal_agrees_with_prometheus(replayed: tuple[Replay, Prometheus], name
     replay, server = replayed
     found = differences(replay, server, ALERTING[name], window_s, OBJECTIVES)
     assert not found, f"{len(found)}: {found[:6]}"
+
+
+def _of_two_days(second: int, _replica: int, chance: random.Random) -> list[tuple[Any, ...]]:
+    """Traffic in the first half hour of a day and in that of the next, slower then; nobody in between."""
+    since = second % 86_400
+    if since > 1800:
+        return []
+    slow = 0.02 if second < 86_400 else 0.1 if since > 900 else 0.02
+    return [
+        ("/predict", 0.5 if chance.random() < slow else 0.05, None, None, "neutral", 0.9, None)
+        for _ in range(chance.randrange(20, 40))
+    ]
+
+
+@pytest.mark.slow
+def test_rise_against_the_day_before_agrees(tmp_path: Path) -> None:
+    """The share of slow requests against that of the same time a day before: a day and a half hour of scrapes."""
+    require("prometheus")
+    promtool = require("promtool")
+    schema = ModelSchema(latency=latency_edges([0.2]), classes=("neutral",))
+    replay = Replay(schema, _of_two_days, 86_400 + 1800, ("1",), {}, 5)
+    signal = ALERTING["slow_rise"]
+    with prometheus_of(replay, tmp_path, promtool) as server:
+        found = differences(replay, server, signal, 600, OBJECTIVES)
+        assert not found, f"{len(found)}: {found[:6]}"
+    values = [r.value for readings in replay.readings(signal, 600, OBJECTIVES).values() for r in readings]
+    assert max(value for value in values if value is not None) > 4

@@ -85,7 +85,7 @@ def latency(model: ModelConfig, _reference: Reference | None) -> Iterator[Rule]:
         "LatencyTrend", "info", model.name, condition, "{model}: more requests are slow than a day ago",
         f"More requests to {{model}} take longer than {slo.threshold_s:g} s than at the same time a day ago: a rise of "
         "{value} over the last {window}; the limit is {limit} ({samples} requests).",
-        for_s=30 * MINUTE_S,
+        for_s=10 * MINUTE_S,
     )  # fmt: skip
 
 

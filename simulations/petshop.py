@@ -1,0 +1,192 @@
+"""What the catalogue finds in PetShop: 26 injected incidents of a real service at low traffic, and two normal days.
+
+    python simulations/petshop.py petshop_low_traffic.parquet petshop_low_traffic_issues.json
+
+The data set (amazon-science/petshop-root-cause-analysis, low traffic) has five-minute rows of requests, availability
+and latency quantiles of the front end. Each row is spread evenly over its minutes; failed requests are the part that
+was not available; the latency buckets are read from the quantiles, on straight lines between them. An incident is
+found when an alert of its kind, of any severity, fires from its onset until 45 minutes later, after 26 hours of the
+normal days, of which the minutes of an outage (41 % available) are left out. The rows are of five minutes: an onset
+is known no better.
+"""
+
+from __future__ import annotations
+
+import argparse
+import json
+from collections import Counter, defaultdict
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+import pyarrow.parquet as pq
+
+from modelwatch import names
+from modelwatch.alerts import AlertState, Rule, evaluate, objectives_for, rules_of
+from modelwatch.config import parse_config
+from modelwatch.schema import ModelSchema, latency_edges
+from modelwatch.signals import Look
+from modelwatch.tally import Tally
+
+MODEL, NODE = "PetSite", "PetSite"
+T = 0.35  # seconds: 95 % of the requests of the normal days are within it
+KINDS = {
+    "availability": {"HighErrorRate", "SLOBurnRate/error_rate", "SLOBudgetExhausted/error_rate"},
+    "latency": {"HighLatencyP95", "LatencyTrend", "SLOBurnRate/latency", "SLOBudgetExhausted/latency"},
+}
+THRESHOLDS = {
+    "the brief's thresholds": "",
+    "thresholds of this service": "alerts: {HighErrorRate: {info: 0.006, warning: 0.012, critical: 0.03}, "
+    "HighLatencyP95: {warning: 1, critical: 1.5}}",
+}
+WARM_UP_S = 26 * 3600
+FOUND_S = 2700
+OUTAGE = 0.05  # failed share of a minute of the normal days that is none
+Rows = dict[int, dict[str, float]]
+Numbers = npt.NDArray[np.float64]
+SCHEMA = ModelSchema(latency=latency_edges([T]), classes=None)
+
+
+def read(path: Path) -> dict[str, Rows]:
+    """Return {issue: {Unix time: {metric_stat: value}}} of the front end."""
+    table = pq.read_table(path).to_pylist()
+    found: dict[str, Rows] = defaultdict(lambda: defaultdict(dict))
+    for row in table:
+        if row["service"] == NODE:
+            found[row["issue"]][row["ts"]][f"{row['metric']}_{row['stat']}"] = row["value"]
+    return found
+
+
+def minutes_of(rows: Rows) -> dict[int, Numbers]:
+    """Return {start of the minute: [requests, failed, buckets…]}."""
+    found = {}
+    for ts, row in sorted(rows.items()):
+        n = row.get("requests_Sum", 0.0)
+        if not n or "latency_p50" not in row:
+            continue
+        known = [row[f"latency_p{q}"] for q in (50, 90, 95, 99)]
+        times = np.maximum.accumulate([0.0, *known, 1.3 * known[-1]])
+        upto = np.interp(SCHEMA.latency, times, [0.0, 0.5, 0.9, 0.95, 0.99, 1.0])
+        failed = n * (1 - row.get("availability_Average", 100.0) / 100)
+        buckets = n * np.diff([0.0, *upto, 1.0])
+        for minute in range(5):
+            found[ts + 60 * minute] = np.array([n, failed, *buckets]) / 5
+    return found
+
+
+def rounded(minutes: dict[int, Numbers]) -> tuple[int, Numbers]:
+    """Return (start, cumulative whole counts by the minute); a minute without a row has none."""
+    begin, end = min(minutes), max(minutes) + 60
+    zero = np.zeros(2 + len(SCHEMA.latency) + 1)
+    upto = np.cumsum([minutes.get(at, zero) for at in range(begin, end, 60)], axis=0)
+    return begin, np.round(np.vstack([zero, upto]))
+
+
+def tally_of(row: Numbers) -> Tally:
+    """Return the counts of a window."""
+    tally = SCHEMA.empty()
+    whole = row.astype(np.int64)
+    tally.tables[names.REQUESTS.name].count(("/",), int(whole[0]))
+    tally.tables[names.FAILED.name].count(("/",), int(whole[1]))
+    table = tally.tables[names.DURATION.name]
+    table.counts[table.row(("/",))] = whole[2:]
+    return tally
+
+
+def fired(minutes: dict[int, Numbers], rules: list[Rule], text: str) -> list[tuple[float, str, str]]:
+    """Return (Unix time, alert, severity) of all that fired."""
+    objectives = objectives_for(config_of(text), MODEL)
+    begin, upto = rounded(minutes)
+    states: dict[str, AlertState] = {}
+    found = []
+    for i in range(1, len(upto)):
+        now = begin + 60.0 * i
+
+        def window(_version: str, began_s: float, ended_s: float, i: int = i) -> Tally:
+            first, last = (max(i - int(s // 60), 0) for s in (began_s, ended_s))
+            return tally_of(upto[last] - upto[first])
+
+        evaluation = evaluate(rules, Look(MODEL, now, window, {"1": SCHEMA}, objectives, began=begin), states)
+        states = dict(evaluation.states)
+        for verdict in evaluation.verdicts:
+            if verdict.change == "fired" and verdict.rule.severity != "none":
+                slo = verdict.rule.labels.get("slo")
+                found.append((now, verdict.rule.name + (f"/{slo}" if slo else ""), verdict.rule.severity))
+    return found
+
+
+def config_of(text: str):  # noqa: ANN201 - the configuration
+    """Return the configuration with these thresholds."""
+    return parse_config(
+        f"""
+service: {{name: petshop}}
+models:
+  {MODEL}:
+    version: "1"
+    task: regression
+    slos: {{latency: {{threshold: {round(1000 * T)}ms}}, error_rate: {{objective: 0.995}}}}
+    {text}
+""",
+        environ={},
+    )
+
+
+def report(data: dict[str, Rows], issues: list[dict[str, str | int]], title: str, text: str) -> None:
+    """Print what is found with these thresholds, what is missed and why, and the false alarms."""
+    watched = set().union(*KINDS.values())
+    rules = [
+        rule
+        for rule in rules_of(config_of(text), MODEL)
+        if {rule.name, f"{rule.name}/{rule.labels.get('slo')}"} & watched
+    ]
+    print(f"{title}:")
+    normal = minutes_of(data["none"])
+    first = min(normal)
+    history = {at: row for at, row in normal.items() if at < first + WARM_UP_S and row[1] < OUTAGE * row[0]}
+    reached: Counter[str] = Counter()
+    for issue in sorted(issues, key=lambda one: str(one["target_metric"])):
+        kind, onset = str(issue["target_metric"]), int(issue["target_timestamp"])
+        rows = minutes_of(data[str(issue["issue"])])
+        shift = min(rows) - WARM_UP_S - first
+        lived = {at + shift: row for at, row in history.items()} | rows
+        hits = [
+            hit
+            for hit in fired(lived, rules, text)
+            if onset - 300 <= hit[0] <= onset + FOUND_S and hit[1] in KINDS[kind]
+        ]
+        inside = np.sum([row for at, row in rows.items() if onset - 60 <= at < onset + 600], axis=0)
+        slow = 1 - inside[2 : 3 + SCHEMA.latency.index(T)].sum() / inside[0]
+        share = inside[1] / inside[0] if kind == "availability" else slow
+        what = "failed" if kind == "availability" else f"slower than {T} s"
+        if hits:
+            reached[kind] += 1
+            at, name, severity = hits[0]
+            print(
+                f"  {issue['issue']} {kind}: {severity} {name} after {(at - onset) / 60:.0f} min ({share:.1%} {what})"
+            )
+        else:
+            print(f"  {issue['issue']} {kind}: missed, {share:.1%} {what} over ten minutes")
+    for kind in KINDS:
+        print(f"  {kind}: {reached[kind]} of {sum(one['target_metric'] == kind for one in issues)} found")
+    days = (max(normal) - first) / 86_400
+    print(f"  alarms in {days:.1f} normal days:")
+    for at, name, severity in fired(normal, rules, text):
+        hour = np.sum([row for minute, row in normal.items() if at - 3600 <= minute < at], axis=0)
+        print(
+            f"    at {(at - first) / 3600:.1f} h: {severity} {name} ({hour[1] / hour[0]:.1%} failed in the hour before)"
+        )
+
+
+def main() -> None:
+    """Report with the brief's thresholds, and with some that fit the service."""
+    options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    options.add_argument("data", type=Path)
+    options.add_argument("issues", type=Path)
+    given = options.parse_args()
+    data, issues = read(given.data), json.loads(given.issues.read_text())
+    for title, text in THRESHOLDS.items():
+        report(data, issues, title, text)
+
+
+if __name__ == "__main__":
+    main()
