@@ -76,7 +76,7 @@ class _Handler(BaseHTTPRequestHandler):
             self.wfile.write(head)
             for byte in text[len(head) :]:
                 self.wfile.write(bytes([byte]))
-                if self.web.stopping.wait(0.05):
+                if self.web.stopping.wait(0.2):
                     return
         except OSError:
             pass

@@ -18,7 +18,7 @@ from modelwatch.notify.grouping import RECEIVER, UNHEALTHY, Known, Plan, Policy,
 from modelwatch.notify.outcome import Delivered, Outcome, Refused, Retry
 
 LOCK = 0x6E6F74696365  # of PostgreSQL, while alerts change: "notice"
-CLAIM_S = 20.0  # after which a notice of a dispatcher that is gone is sent by another one
+CLAIM_S = 20.0  # four times as long as a try
 LONGEST_WAIT_S = 3600.0  # a time that is due later is of a clock that was set back since
 UNHEALTHY_AFTER_S = 120.0  # that a receiver takes nothing
 KEPT_S = 30 * 86400.0
@@ -43,12 +43,13 @@ class Outbox:
     ----------
     database : the store.
     policy : who is told, and how often.
+    claim_s : after which a notice of a dispatcher that is gone is sent by another one; longer than a try lasts.
 
     Every method raises StoreUnavailable where the store cannot be used now: what it was to do is not done.
     """
 
-    def __init__(self, database: Database, policy: Policy) -> None:
-        self.database, self.policy = database, policy
+    def __init__(self, database: Database, policy: Policy, claim_s: float = CLAIM_S) -> None:
+        self.database, self.policy, self.claim_s = database, policy, claim_s
         self.owner = uuid.uuid4().hex
 
     # -- what is known -------------------------------------------------------------------------------------------------
@@ -168,7 +169,7 @@ class Outbox:
                 return None
             connection.execute(
                 update(notices).where(notices.c.id == row.id).values(
-                    claimed_by=self.owner, claimed_until=now + CLAIM_S, tries=row.tries + 1, maybe_told=True
+                    claimed_by=self.owner, claimed_until=now + self.claim_s, tries=row.tries + 1, maybe_told=True
                 )
             )  # fmt: skip
             return Claim(Notice.loaded(row.notice), row.tries + 1, row.maybe_told)
