@@ -302,7 +302,10 @@ def test_the_api_does_what_the_page_does(host: Host) -> None:
     assert browser.api("undo", model="m").json() == {"state": "undone"}
     assert browser.send("GET", "/api/review").json()["sample"]["input"] == "one"
     for answer, code, name in (
-        (browser.api("label", model="m", request_id=request_id, label=3), 422, "unknown_label"),
+        *(
+            (browser.api("label", model="m", request_id=request_id, label=bad), 422, "unknown_label")
+            for bad in (3, None, True, [], {"a": 1}, ["negative"], "", "NEGATIVE", "x" * 9000)
+        ),
         (browser.api("label", model="m", request_id="x", label="negative"), 422, "bad_request"),
         (browser.api("label", model="no", request_id=request_id, label="negative"), 404, "not_found"),
         (browser.api("name", name=" "), 422, "no_name"),
@@ -509,6 +512,20 @@ def test_without_a_desk_the_page_says_what_is_missing(sample: Sample) -> None:
     assert (answer.status_code, answer.json()["error"]["code"]) == (503, "no_store")
     assert browser.send("GET", "/api/review").json()["error"]["code"] == "no_store"
     assert "set-cookie" not in browser.get("/review").headers
+
+
+def test_a_desk_has_reviews_of_one_store(host: Host, tmp_path: Path) -> None:
+    """Without a review, or with those of several stores, it is refused when the pages are made."""
+    with pytest.raises(ValueError, match="reviews is empty"):
+        Desk([])
+    (tmp_path / "other").mkdir()
+    other = Host(tmp_path / "other")
+    try:
+        assert host.monitor.review is not None
+        with pytest.raises(ValueError, match="several stores"):
+            Desk([host.monitor.review, *other.desk.reviews])
+    finally:
+        other.monitor.close()
 
 
 def test_an_unknown_model_is_a_404(host: Host) -> None:

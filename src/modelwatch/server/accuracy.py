@@ -129,13 +129,12 @@ def _judged(quality: Plain, view: Plain) -> Accuracy:
         clause, judged = "accuracy is below its objective", f"Objective {limit}: the whole interval is below it."
     else:
         surely = low is not None and low >= objective
-        clause = "accuracy is at its objective" if surely else "no sign that accuracy is below its objective"
+        clause = "accuracy is at or above its objective" if surely else "no sign that accuracy is below its objective"
         judged = f"Objective {words.limit_percent(objective)}."
     ends = scale_of([low], objective)
     mark = dots.Mark(value, low, high)
-    told = f"Accuracy {percent(value)}, 95 % interval {interval(low, high)}"
     tone = "s" if state == "warn" else ""
-    row = dots.row(mark, ends, limit=objective, tone=tone, label=told, height=GAUGE)
+    row = dots.row(mark, ends, limit=objective, tone=tone, height=GAUGE)
     picture = Markup(row + dots.axis(ends, words.limit_percent))
     digits = number(None if value is None else 100 * value, 1)
     return Accuracy(state, clause, f"{counted} {judged}", digits, "%", interval(low, high), of, judged, picture)

@@ -67,7 +67,7 @@ class Desk:
 
     Raises
     ------
-    ValueError   there is no review.
+    ValueError   there is no review, or they do not share one store.
     """
 
     reviews: Sequence[Review]
@@ -78,6 +78,8 @@ class Desk:
     def __post_init__(self) -> None:
         if not self.reviews:
             raise ValueError("Desk: reviews is empty; expected one of a monitor with a store. Leave the desk out.")
+        if any(review.writer is not self.reviews[0].writer for review in self.reviews):
+            raise ValueError("Desk: reviews have several stores; expected one. Make a desk for each.")
         self._of = {review.key.model: review for review in self.reviews}
 
     @property

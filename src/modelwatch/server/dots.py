@@ -62,7 +62,6 @@ def row(
     mark: Mark | None,
     ends: Scale,
     *,
-    label: str,
     limit: float | None = None,
     tone: str = "",
     young: bool = False,
@@ -70,14 +69,14 @@ def row(
 ) -> str:
     """Return one row: a dot on its interval, hatched where there is no number, dotted where it is too young.
 
+    It is hidden from readers, since its numbers stand beside it.
+
     Parameters
     ----------
     mark : Mark, optional
         What to draw; hatched without a finite value.
     ends : Scale
         The same for all rows that stand below each other.
-    label : str
-        The sentence for those who do not see the picture.
     limit : float, optional
         Where the dashed line stands.
     tone : str
@@ -87,7 +86,7 @@ def row(
 
     Returns
     -------
-    str, an `<svg>` element; all foreign text in it is escaped.
+    str, an `<svg>` element.
     """
     middle = min(_MIDDLE, height // 2)
     grid = "".join(f'<line class="grid" x1="{ends.x(v)}" x2="{ends.x(v)}" y1="0" y2="{height}"/>' for v in _steps(ends))
@@ -105,10 +104,7 @@ def row(
     dashed = ""
     if limit is not None:
         dashed = f'<line class="limit" x1="{ends.x(limit)}" x2="{ends.x(limit)}" y1="0" y2="{height}"/>'
-    return (
-        f'<svg class="row" width="100%" height="{height}" role="img" aria-label="{escape(label)}">'
-        f"{grid}{dashed}{body}</svg>"
-    )
+    return f'<svg class="row" width="100%" height="{height}" aria-hidden="true">{grid}{dashed}{body}</svg>'
 
 
 def _steps(ends: Scale) -> list[float]:

@@ -142,7 +142,7 @@ def _row(
     young = view.get("state") == "too_young"
     if mark is None:
         lacks = clean((view.get("missing") or {}).get("words") or "no labels", 80)
-        picture = dots.row(None, ends, limit=objective, label=f"{name}: {lacks}")
+        picture = dots.row(None, ends, limit=objective)
         return Row(name, about, "unk", Markup(picture), "", lacks)
     if regression:
         value, spread = amount(mark.value), f"{amount(mark.low)}{DASH}{amount(mark.high)}"
@@ -150,7 +150,7 @@ def _row(
         value, spread = percent(mark.value), interval(mark.low, mark.high)
     state = "warn" if below(mark.high, objective) and not young else "none"
     tone = "s" if state == "warn" else ""
-    picture = dots.row(mark, ends, limit=objective, tone=tone, young=young, label=f"{name}: {value}, {spread}")
+    picture = dots.row(mark, ends, limit=objective, tone=tone, young=young)
     return Row(name, about, state, Markup(picture), value, spread)
 
 
