@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from starlette.applications import Starlette
 from starlette.concurrency import run_in_threadpool
@@ -16,13 +16,15 @@ from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
 from modelwatch.server.answers import base_of, error_of, guarded, html, json_of, refused
-from modelwatch.server.desk import Desk
 from modelwatch.server.frame import HEALTH, MONITOR, PATHS, QUALITY, model_link, model_names, problem_page
 from modelwatch.server.guards import KnownHost, StrictHeaders
 from modelwatch.server.pages import health_fragments, health_page, monitor_fragments, monitor_page
 from modelwatch.server.quality import quality_fragments, quality_page
 from modelwatch.server.reviewroutes import review_routes
 from modelwatch.server.words import clean
+
+if TYPE_CHECKING:
+    from modelwatch.server.desk import Desk
 
 STATIC = Path(__file__).parent / "static"
 
