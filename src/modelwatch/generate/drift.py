@@ -208,7 +208,7 @@ def _grown(metric: Metric, window: str) -> str:
     """Return the increase of series that may begin with their first count, where the replica is older than that."""
     known = f"{names.EVENTS.name} offset {window}"
     born = f"last_over_time({metric.name}[{window}]) unless {metric.name} offset {window}"
-    return f"({born} and on (instance, job, {IDS}) {known}) or increase({metric.name}[{window}])"
+    return f"({born} and on (instance, job, {IDS}) {known}) + 0 or increase({metric.name}[{window}])"  # + 0 : no name
 
 
 def increments(every: str) -> Iterator[Rule]:
@@ -328,6 +328,7 @@ def decision(pairs: Sequence[Spans]) -> Rule:
                     )
                 ),
                 f"({long.of('certainty')} * 0 and on ({KEY}) ({told}))",
+                f"(({long.of('bins')} == 1) * 0)",  # of one and the same value, then and now
                 f"({long.of('samples')} * 0 - 1)",
             )
         )  # fmt: skip
