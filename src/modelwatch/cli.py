@@ -83,8 +83,16 @@ def status(
     raise typer.Exit(FAILED if is_failing(state) else OK)
 
 
-@app.command()
+alerts_app = typer.Typer(invoke_without_command=True)
+app.add_typer(alerts_app, name="alerts")
+Matchers = Annotated[list[str], typer.Argument(help="alertname=…, model=…, severity=… or a label: all must hold.")]
+By = Annotated[str | None, typer.Option(help="Who; by default the user of this shell.")]
+ConfigFile = Annotated[Path, typer.Option(help="The configuration.")]
+
+
+@alerts_app.callback()
 def alerts(
+    context: typer.Context,
     config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
     live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
@@ -93,6 +101,8 @@ def alerts(
 
     Exit code 1 when one fires; 0 when nothing does, also where it cannot be told.
     """
+    if context.invoked_subcommand is not None:
+        return
     from modelwatch.config import load_config
     from modelwatch.sources.evaluated import HostCounts, alert_lines, alerts_json, evaluate_host
 
@@ -101,6 +111,64 @@ def alerts(
     state = alerts_json(evaluated)
     typer.echo(json.dumps(state, indent=1) if as_json else "\n".join(alert_lines(evaluated)))
     raise typer.Exit(FAILED if state["firing"] else OK)
+
+
+@alerts_app.command("test")
+def alerts_test(
+    receiver: Annotated[str, typer.Argument(help="Its name below alerting.receivers.")],
+    config: ConfigFile = Path(CONFIG),
+) -> None:
+    """Send one test notice to a receiver. Exit code 1 when it does not take it."""
+    from modelwatch.notify.commands import send_test
+
+    try:
+        send_test(config, receiver)
+    except ConfigError:
+        raise
+    except ModelwatchError as error:
+        _fail(error, FAILED)
+    typer.echo(f"{receiver}: delivered")
+
+
+@alerts_app.command("acknowledge")
+def alerts_acknowledge(
+    alert: Annotated[str, typer.Argument(help="Its name.")],
+    model: Annotated[str, typer.Option(help="Its model; empty for those of the service.")] = "",
+    by: By = None,
+    config: ConfigFile = Path(CONFIG),
+) -> None:
+    """Say that somebody looks after an alert: it is not escalated, nor repeated. Exit code 1 when it does not fire."""
+    from modelwatch.notify.commands import acknowledge
+
+    n = acknowledge(config, alert, model, by)
+    typer.echo(f"{alert}: {n} acknowledged")
+    raise typer.Exit(OK if n else FAILED)
+
+
+@alerts_app.command("silence")
+def alerts_silence(
+    matchers: Matchers,
+    lasts: Annotated[str, typer.Option("--for", help="How long, such as 2h.")] = "1h",
+    note: Annotated[str, typer.Option(help="Why.")] = "",
+    by: By = None,
+    config: ConfigFile = Path(CONFIG),
+) -> None:
+    """Tell nobody of some alerts for a while."""
+    from modelwatch.notify.commands import silence
+
+    made = silence(config, matchers, lasts, by, note)
+    typer.echo(f"{made.id}: silent for {lasts}")
+
+
+@alerts_app.command("unsilence")
+def alerts_unsilence(
+    silence: Annotated[str, typer.Argument(help="Its id.")], by: By = None, config: ConfigFile = Path(CONFIG)
+) -> None:
+    """End a silence."""
+    from modelwatch.notify.commands import end_silence
+
+    end_silence(config, silence, by)
+    typer.echo(f"{silence}: ended")
 
 
 @app.command()
