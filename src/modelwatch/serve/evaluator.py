@@ -8,6 +8,7 @@ import secrets
 import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
 from typing import Any
 
 from modelwatch.alerts import SEVERITIES, AlertState, Evaluation, Verdict, dumped, evaluate, loaded, message
@@ -62,12 +63,15 @@ class Evaluator:
         self.why_not = "it has not begun"
         self.leads = False
         self._me = secrets.token_hex(8)
-        self._states: dict[str, dict[str, AlertState]] | None = None
+        self._leads_until = float("-inf")  # monotonic: from then on another one may have evaluated
+        self._states: dict[str, dict[str, AlertState]] | None = None  # None: they are to be read
         self._last_round: float | None = None
+        self._said: dict[str, str] = {}
         self._stop = threading.Event()
 
     def run(self) -> None:
         """Evaluate until it is told to stop; what fails is said, and tried again."""
+        self.prober.wait()
         while not self._stop.is_set():
             begin = self.clock.monotonic()
             self.round()
@@ -87,11 +91,21 @@ class Evaluator:
                 return False
             self._round()
         except (sqlite3.Error, OSError, ModelwatchError) as error:
-            self.why_not = str(error) or repr(error)
-            logger.warning("modelwatch: an evaluation failed; it is tried again", extra={"fault": self.why_not})
+            self.why_not = self._say("an evaluation", str(error) or repr(error))
             return False
-        self.evaluated_at, self.why_not = self.clock.now(), ""
+        except Exception as error:  # a monitor that has stopped must not look like a quiet one
+            logger.debug("modelwatch: a fault of its own", exc_info=True)
+            self.why_not = self._say("an evaluation", repr(error))
+            return False
+        self.evaluated_at, self.why_not = self.clock.now(), self._say("an evaluation", "")
         return True
+
+    def _say(self, what: str, why: str) -> str:
+        """Tell the log once of what fails, until it does not any more; return why."""
+        if why and why != self._said.get(what):
+            logger.warning("modelwatch: %s failed; it is tried again: %s", what, why)
+        self._said[what] = why
+        return why
 
     def _round(self) -> None:
         answers = self.prober.found()
@@ -99,13 +113,17 @@ class Evaluator:
         now = self.clock.monotonic()
         since_s = 0.0 if self._last_round is None else now - self._last_round
         self._last_round = now
-        self.minutes.saw(answers, looks, since_s)
+        try:
+            self.minutes.saw(answers, looks, since_s)
+            self._say("counting a minute", "")
+        except (sqlite3.Error, OSError, ModelwatchError) as error:  # locked, or not ours to write: alerts go on
+            self._say("counting a minute", str(error) or repr(error))
         if self._states is None:
             self._states = self._former_states()
         found: dict[str, Evaluated] = {}
         for model, look in looks.items():
-            evaluation = evaluate(self.looks.rules[model], look, self._states.get(model, {}))
-            found[model] = Evaluated(look, evaluation)
+            states = _not_later(self._states.get(model, {}), look.now)
+            found[model] = Evaluated(look, evaluate(self.looks.rules[model], look, states))
         self.tell(self.alerts(found), self.clock.now())
         self._keep({model: dict(one.evaluation.states) for model, one in found.items()})
         self._count(found)
@@ -126,7 +144,10 @@ class Evaluator:
         """Return the states that the last evaluation left; without any those of a monitor that ran all the time."""
         kept = self.store.value("alert_states")
         if kept is not None:
-            return {model: loaded(states) for model, states in json.loads(kept).items()}
+            try:
+                return {model: loaded(states) for model, states in json.loads(kept).items()}
+            except (ValueError, TypeError, AttributeError):
+                logger.warning("modelwatch: the states of alerts in the store cannot be read; they begin anew")
         counts = HostCounts(self.looks.live, self.clock)
         return {name: dict(one.evaluation.states) for name, one in evaluate_host(self.config, counts).items()}
 
@@ -136,7 +157,14 @@ class Evaluator:
         self._states = states
 
     def _take_lease(self) -> bool:
-        return self.store.lease("evaluator", self._me, LEASES * self.every_s)
+        """Return whether this one evaluates; what it knows of alerts is void if another one may have meanwhile."""
+        asked = self.clock.monotonic()
+        mine = self.store.lease("evaluator", self._me, LEASES * self.every_s)
+        if not mine or asked > self._leads_until:
+            self._states = self._last_round = None
+            self.minutes.forget()
+        self._leads_until = asked + LEASES * self.every_s if mine else float("-inf")
+        return mine
 
     def _give_up_lease(self) -> None:
         try:
@@ -146,11 +174,18 @@ class Evaluator:
             logger.info("modelwatch: the lease is not given back; it ends by itself", extra={"fault": str(error)})
 
     def _count(self, found: Mapping[str, Evaluated]) -> None:
+        fired = dict(self.fired)  # whoever reads has the former one
         for model, one in found.items():
             for verdict in one.evaluation.verdicts:
                 if verdict.change == "fired":
                     key = (model, verdict.rule.name, verdict.labels.get("feature_name", ""), severity_of(verdict))
-                    self.fired[key] = self.fired.get(key, 0) + 1
+                    fired[key] = fired.get(key, 0) + 1
+        self.fired = fired
+
+    def known(self) -> Mapping[str, Evaluated]:
+        """Return what the last evaluation found; nothing once it is too old to be said of now."""
+        at = self.evaluated_at
+        return self.found if at is not None and self.clock.now() - at <= LEASES * self.every_s else {}
 
     def state(self) -> dict[str, Any]:
         """Return how the evaluation itself is, as plain values."""
@@ -159,8 +194,20 @@ class Evaluator:
             "evaluated_s_ago": None if at is None else max(0.0, self.clock.now() - at),
             "leads": self.leads,
             "reason": self.why_not or None,
-            "answers": dict(self.prober.found()) if self.prober.urls else {},
+            "answers": self.prober.found(),
         }
+
+
+def _not_later(states: Mapping[str, AlertState], now: float) -> dict[str, AlertState]:
+    """Return states that began by now: a clock that was set back must not keep an alert as it is."""
+
+    def by_now(at: float | None) -> float | None:
+        return None if at is None else min(at, now)
+
+    return {
+        name: replace(s, since=min(s.since, now), quiet_since=by_now(s.quiet_since), lost_since=by_now(s.lost_since))
+        for name, s in states.items()
+    }
 
 
 def severity_of(verdict: Verdict) -> str:

@@ -32,7 +32,7 @@ def page(evaluator: Evaluator, slos: Mapping[str, Sequence[SloStatus]], scale: f
 
 
 def _of_models(evaluator: Evaluator, window_s: float) -> Iterator[GaugeValue]:
-    for model, one in evaluator.found.items():
+    for model, one in evaluator.known().items():
         look, labels = one.look, {"model_name": model, "model_version": one.look.version}
         yield from _known(look, ACCURACY, window_s, names.ACCURACY, {**labels, "segment": names.WHOLE_SAMPLE})
         yield from _segments(look, window_s, labels)
@@ -94,13 +94,14 @@ def _of_slos(slos: Mapping[str, Sequence[SloStatus]]) -> Iterator[GaugeValue]:
 
 def _of_itself(evaluator: Evaluator) -> Iterator[GaugeValue]:
     firing = dict.fromkeys(("critical", "warning", "info"), 0)
-    for one in evaluator.found.values():
+    known = evaluator.known()
+    for one in known.values():
         for verdict in one.evaluation.firing:
             firing[verdict.rule.severity] += 1
-    for severity, n in firing.items():
+    for severity, n in firing.items() if known else ():
         yield GaugeValue(names.ALERTS_FIRING, n, {"severity": severity})
     age = evaluator.state()["evaluated_s_ago"]
     if age is not None:
         yield GaugeValue(names.EVALUATION_AGE, age)
-    for replica, answered in evaluator.prober.found().items() if evaluator.prober.urls else ():
+    for replica, answered in evaluator.prober.found().items():
         yield GaugeValue(names.REPLICA_UP, float(answered), {"replica": replica})

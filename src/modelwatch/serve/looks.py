@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping
 from pathlib import Path
 
@@ -47,6 +48,7 @@ class LiveLooks:
         spans = set().union(*(windows_of(rules) for rules in self.rules.values()))
         self.windows = Windows(tuple(sorted(spans)))
         self._first: dict[Key, int] = {}
+        self._changing = threading.Lock()  # a look may be asked for another window while the next one is taken
 
     def take(self, answers: Mapping[str, bool]) -> dict[str, Look]:
         """Return {model: what is known of it now}.
@@ -61,7 +63,8 @@ class LiveLooks:
         if self.live.exists():
             changes, self.host = self._reader.poll()
             self._remember(changes)
-            self.windows.apply(changes, now, self.host.schemas)
+            with self._changing:
+                self.windows.apply(changes, now, self.host.schemas)
         return {name: self._look(name, now, answers) for name in self.rules}
 
     def _remember(self, changes: Changes) -> None:
@@ -93,12 +96,11 @@ class LiveLooks:
         )
 
     def _window(self, key: Key, began_s: float, ended_s: float) -> Tally:
-        whole = self.windows.sum(key, int(began_s))
-        if not ended_s:
-            return whole
-        part = whole.copy()
-        part.add_matching(self.windows.sum(key, int(ended_s)), -1)
-        return part
+        with self._changing:
+            found = self.windows.sum(key, int(began_s)).copy()
+            if ended_s:
+                found.add_matching(self.windows.sum(key, int(ended_s)), -1)
+            return found
 
     def close(self) -> None:
         """Close the file."""

@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import contextlib
+import http.client
+import socket
 import threading
-import urllib.error
-import urllib.request
+import time
 from collections.abc import Callable, Mapping
 from pathlib import Path
-from typing import Any
+from urllib.parse import urlsplit
 
 from modelwatch import names
 from modelwatch.clock import SteadyClock
@@ -20,29 +22,37 @@ from modelwatch.tally import Tally
 
 EVERY_S = 15.0
 WAIT_S = 5.0
-MOST_BYTES = 65_536
-
-
-class _NoRedirects(urllib.request.HTTPRedirectHandler):
-    """A health check that points elsewhere has not answered."""
-
-    def redirect_request(self, *_arguments: Any) -> None:
-        return None
-
-
-_opener = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects)
+MOST_MISSED = 1440  # minutes in which nobody looked that are counted at once: a day
 
 
 def answers(url: str, wait_s: float = WAIT_S) -> bool:
-    """Tell whether a GET of an address is answered with a status below 400 in time."""
+    """Tell whether a GET of an address is answered with a 2xx status within `wait_s` seconds in all.
+
+    One that points elsewhere has not answered, nor one that sends its answer byte by byte.
+    """
     try:
-        with _opener.open(urllib.request.Request(url), timeout=wait_s) as answer:  # noqa: S310 - of the configuration
-            answer.read(MOST_BYTES)
-            return True
-    except (OSError, ValueError, urllib.error.URLError):
+        parts = urlsplit(url)
+        kind = http.client.HTTPSConnection if parts.scheme == "https" else http.client.HTTPConnection
+        connection = kind(parts.hostname or "", parts.port, timeout=wait_s)
+        timer = threading.Timer(wait_s, _hang_up, (connection,))
+        timer.daemon = True
+        timer.start()
+        try:
+            target = parts._replace(scheme="", netloc="", fragment="").geturl() or "/"
+            connection.request("GET", target, headers={"User-Agent": "modelwatch", "Connection": "close"})
+            return 200 <= connection.getresponse().status < 300
+        finally:
+            timer.cancel()
+            connection.close()
+    except (OSError, ValueError, http.client.HTTPException):
         return False
-    except Exception:  # noqa: BLE001 - http.client.HTTPException: no HTTP
-        return False
+
+
+def _hang_up(connection: http.client.HTTPConnection) -> None:
+    sock: socket.socket | None = connection.sock
+    with contextlib.suppress(OSError):
+        if sock is not None:
+            sock.shutdown(socket.SHUT_RDWR)
 
 
 class Minutes:
@@ -87,7 +97,7 @@ class Minutes:
         if any(found.values()):
             for tally in self._tallies.values():
                 tally.tables[names.REPLICA_SECONDS.name].count((), round(min(since_s, 2 * EVERY_S) * self.replicas))
-        self._writer.commit(dict(self._tallies), {}, {})
+        self._writer.commit({key: tally.copy() for key, tally in self._tallies.items()}, {}, {})
 
     def _close(self, minute: int, looks: Mapping[str, Look]) -> None:
         assert self._minute is not None
@@ -97,11 +107,15 @@ class Minutes:
             if self._asked:
                 table.count(("availability", availability_minute(self._seen)))
                 if missed:
-                    table.count(("availability", availability_minute(None)), min(missed, MINUTE * 24))
+                    table.count(("availability", availability_minute(None)), min(missed, MOST_MISSED))
             said = _throughput(looks.get(key.model))
             if said is not None:
                 table.count(("throughput", said))
         self._seen, self._asked = {}, False
+
+    def forget(self) -> None:
+        """Leave the minute that is under way uncounted: another process counts since."""
+        self._minute, self._seen, self._asked = None, {}, False
 
     def close(self) -> None:
         """Close the file."""
@@ -129,11 +143,19 @@ class Prober:
     ----------
     urls : the health checks; none: nobody is asked.
     ask : tests pass their own.
+    monotonic : seconds.
     """
 
-    def __init__(self, urls: list[str], every_s: float = EVERY_S, ask: Callable[[str], bool] = answers) -> None:
-        self.urls, self.every_s, self._ask = urls, every_s, ask
+    def __init__(
+        self,
+        urls: list[str],
+        every_s: float = EVERY_S,
+        ask: Callable[[str], bool] = answers,
+        monotonic: Callable[[], float] = time.monotonic,
+    ) -> None:
+        self.urls, self.every_s, self._ask, self._monotonic = urls, every_s, ask, monotonic
         self._found: dict[str, bool] = {}
+        self._found_at = monotonic()
         self._stop = threading.Event()
         self._asked = threading.Event()
         self._thread = threading.Thread(target=self._run, name="modelwatch-prober", daemon=True)
@@ -143,14 +165,24 @@ class Prober:
         self._thread.start()
 
     def found(self) -> dict[str, bool]:
-        """Return what each replica did when it was asked last; waits for the first round."""
+        """Return what each replica did when it was asked last; empty before it was asked.
+
+        One that has been asked for too long, since not even its name is found, has not answered.
+        """
+        found, age = self._found, self._monotonic() - self._found_at
+        if age > 2 * (self.every_s + WAIT_S * len(self.urls)):
+            return dict.fromkeys(self.urls, False)
+        return dict(found)
+
+    def wait(self) -> None:
+        """Wait until every replica was asked once."""
         if self.urls:
             self._asked.wait(WAIT_S * len(self.urls) + 1)
-        return dict(self._found)
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            self._found = {url: self._ask(url) for url in self.urls}
+            found = {url: self._ask(url) for url in self.urls}
+            self._found, self._found_at = found, self._monotonic()
             self._asked.set()
             self._stop.wait(self.every_s)
 

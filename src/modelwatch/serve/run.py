@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import signal
 import sqlite3
 import threading
 import time
@@ -48,14 +49,17 @@ class Parts:
     status: StatusSource
 
     @classmethod
-    def of(cls, config: Config, live: Path | None = None, *, base_url: str = "", every_s: float = EVERY_S) -> Parts:
+    def of(cls, config: Config, live: Path | None = None, *, base_url: str = "", every_s: float | None = None) -> Parts:
         """Return the parts of a configuration.
+
+        every_s : between two evaluations; by default 15 seconds, less where the configuration scales time.
 
         Raises
         ------
         ConfigError, MissingExtra   a rule, a reference profile or the store cannot be used.
         """
         live, clock = live or config.live, SteadyClock()
+        every_s = every_s or max(1.0, EVERY_S / config.time_scale)
         store = Store(store_url(config, live))
         looks = LiveLooks(config, live, clock)
         url = config.service.health_url
@@ -140,10 +144,12 @@ def app_of(parts: Parts, token: str | None = None) -> App:
     try:
         from starlette.applications import Starlette
         from starlette.concurrency import run_in_threadpool
+        from starlette.middleware import Middleware
         from starlette.requests import Request
         from starlette.responses import JSONResponse, Response
         from starlette.routing import Mount, Route
 
+        from modelwatch.server.guards import KnownHost, StrictHeaders
         from modelwatch.server.web import pages_app
     except ImportError:
         raise MissingExtra("serve: starlette is not installed. Run: pip install 'modelwatch[server]'") from None
@@ -176,11 +182,13 @@ def app_of(parts: Parts, token: str | None = None) -> App:
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
+    hosts = ["*"] if token else ()
     routes = [
         Route("/healthz", health), Route("/metrics", metrics), Route("/api/alerts", alerts),
-        Route("/api/slos", objectives), Mount("/", pages_app(status, hosts=["*"] if token else ())),
+        Route("/api/slos", objectives), Mount("/", pages_app(status, hosts=hosts)),
     ]  # fmt: skip
-    return Guard(Starlette(routes=routes), token)
+    middleware = [Middleware(StrictHeaders), Middleware(KnownHost, hosts=hosts)]
+    return Guard(Starlette(routes=routes, middleware=middleware), token)
 
 
 def serve(
@@ -192,26 +200,35 @@ def serve(
     ------
     ConfigError, MissingExtra   see `Parts.of`; or others could reach it, and there is no token.
     """
-    token = os.environ.get(TOKEN) or None
+    token = os.environ.get(TOKEN, "").strip() or None
     check_bind(host, token)
     try:
         import uvicorn
     except ImportError:
         raise MissingExtra("serve: uvicorn is not installed. Run: pip install 'modelwatch[server]'") from None
-    address = f"http://{host}:{port}"
+    address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     parts = Parts.of(config, live, base_url=address)
     server = uvicorn.Server(
         uvicorn.Config(app_of(parts, token), host=host, port=port, log_level="warning", server_header=False)
     )
+    former = signal.signal(signal.SIGTERM, _end)
     parts.start()
     say(f"page       {address}/")
     say(f"alerts     {address}/api/alerts")
     say(f"metrics    {address}/metrics")
     try:
         server.run()
+    except KeyboardInterrupt:
+        pass  # asked to end, by either signal
     except SystemExit:
         raise ConfigError(
             f"--port: port {port} of {host} cannot be used; expected a free one. Give another with --port."
         ) from None
     finally:
+        signal.signal(signal.SIGTERM, former)
         parts.stop()
+
+
+def _end(*_: object) -> None:
+    """Let a SIGTERM, which the server passes on when it has closed, not end the process before its parts have ended."""
+    raise KeyboardInterrupt
