@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Mapping
 
 from modelwatch.config import Config
 from modelwatch.errors import ConfigError, fault
-from modelwatch.generate import alertmanager, compose, kubernetes, prometheus, rules
+from modelwatch.generate import alertmanager, compose, drift, drifttests, kubernetes, prometheus, rules, ruletests
 from modelwatch.generate.context import Context, Places
 from modelwatch.generate.writing import Written, differences, write
 from modelwatch.reference import Reference
@@ -23,7 +23,8 @@ def _kubernetes(context: Context) -> Files:
 #: What can be made, by the name that `only` takes.
 PARTS: dict[str, Callable[[Context], Files]] = {
     "prometheus": prometheus.files,
-    "rules": rules.files,
+    "rules": lambda context: rules.files(context) | ruletests.files(context),
+    "drift-rules": lambda context: drift.files(context) | drifttests.files(context),
     "alertmanager": alertmanager.files,
     "compose": compose.files,
     "kubernetes": _kubernetes,

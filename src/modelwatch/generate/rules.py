@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
 
@@ -37,6 +37,14 @@ WHOLE_SAMPLE = "ground_truth_sample"  # the segment of all labels
 LOST = -1
 #: Alerts that say themselves that something is not heard of.
 OF_SILENCE = ("ServiceDown", "ReplicaDown", "MetricsAbsent", "CannotTell", ALWAYS_ON)
+LONG = 1000  # characters of an expression that is recorded once instead of written everywhere
+SERVICE, SERVICE_FILE = "service", "rules/service.yml"
+TOPICS = {
+    "DataDriftDetected": "drift", "ConceptDriftDetected": "drift", "MissingValues": "quality",
+    "LowModelAccuracy": "quality", "SegmentAccuracyLow": "quality", "HighLowConfidencePredictions": "quality",
+    "LabelStarvation": "quality", "SLOBurnRate": "objectives", "SLOBudgetExhausted": "objectives",
+    "CannotTell": "monitor", "MonitorUnhealthy": "monitor",
+}  # fmt: skip
 PAGES = {
     "DataDriftDetected": "drift", "ConceptDriftDetected": "drift", "MissingValues": "drift",
     "LowModelAccuracy": "quality", "SegmentAccuracyLow": "quality", "HighLowConfidencePredictions": "quality",
@@ -46,19 +54,64 @@ _SAMPLES = re.compile(r" \([^()]*\{samples\}[^()]*\)| of \{samples\}")
 
 
 def files(context: Context) -> dict[str, str]:
-    """Return the rule files: one of the service, two of every model."""
-    config, made = context.config, {}
+    """Return the rule files: one of the service; of every model one for each topic, and the recordings."""
+    made = {}
     of_service: dict[str, Rule] = {}
-    for name in config.models:
-        rules = rules_of(config, name, context.references.get(name))
-        of_service |= {rule.name + rule.severity: rule for rule in rules if rule.condition.lead.signal.of_service}
-        own = [rule for rule in rules if not rule.condition.lead.signal.of_service]
-        groups = [_group(f"alerts {slug(name)}", EVALUATE_S, context, (alert(context, rule) for rule in own))]
-        made[f"rules/{slug(name)}_alerts.yml"] = _text(context, groups)
-        made[f"rules/{slug(name)}_recording.yml"] = _text(context, recordings(context, name))
-    groups = [_group("alerts service", SCRAPE_S, context, (alert(context, rule) for rule in of_service.values()))]
-    made["rules/service.yml"] = _text(context, groups)
+    for name in context.config.models:
+        taken: dict[str, str] = {}
+        for topic, rules in by_topic(context, name).items():
+            if topic == SERVICE:
+                of_service |= {rule.name: rule for rule in rules}
+                continue
+            shared = _shared(context, rules, taken)
+            taken |= shared
+            labels = {MODEL: name}
+            records = [{"record": record, "expr": value, "labels": labels} for value, record in shared.items()]
+            alerts = (alert(context, rule, taken) for rule in rules)
+            group = _group(f"alerts {slug(name)} {topic}", EVALUATE_S, context, [*records, *alerts])
+            made[rule_file(name, topic)] = _text(context, [group])
+        made[rule_file(name, "recording")] = _text(context, recordings(context, name, set(taken.values())))
+    alerts = (alert(context, rule, {}) for rule in of_service.values())
+    made[SERVICE_FILE] = _text(context, [_group("alerts service", SCRAPE_S, context, alerts)])
     return made
+
+
+def rule_file(model: str, topic: str) -> str:
+    """Return the path of the rules of a model and a topic."""
+    return f"rules/{slug(model)}_{topic}.yml"
+
+
+def by_topic(context: Context, model: str) -> dict[str, list[Rule]]:
+    """Return the alerts of a model by topic."""
+    found: dict[str, list[Rule]] = {}
+    for rule in rules_of(context.config, model, context.references.get(model)):
+        of_service = rule.condition.lead.signal.of_service
+        found.setdefault(SERVICE if of_service else TOPICS.get(rule.name, "requests"), []).append(rule)
+    return found
+
+
+def _shared(context: Context, rules: list[Rule], taken: Mapping[str, str]) -> dict[str, str]:
+    """Return {expression: record} of the long signals of these alerts: each is computed once for all of them."""
+    found = {}
+    for rule in rules:
+        objectives = objectives_of(context, rule.model)
+        for clause in rule.condition.clauses():
+            value = clause.signal.promql(selector_of(rule.model), f"{round(clause.window_s)}s", objectives)
+            if not clause.offset_s and value is not None and len(value) >= LONG and value not in taken:
+                found[value] = record_name(clause.signal, clause.window_s)
+    return found
+
+
+def record_name(signal: Signal, window_s: float) -> str:
+    """Return the name of a recorded signal, level:metric:operation.
+
+    Examples
+    --------
+    >>> record_name(REQUEST_RATE, 300)
+    'model:request_rate:5m'
+    """
+    level = "_".join(("model", *(label.removeprefix("model_") for label in signal.labels)))
+    return f"{level}:{signal.name}:{duration(round(window_s))}"
 
 
 def _text(context: Context, groups: list[dict[str, Any]]) -> str:
@@ -84,12 +137,17 @@ def objectives_of(context: Context, model: str) -> Objectives:
 # -- alerts ------------------------------------------------------------------------------------------------------------
 
 
-def alert(context: Context, rule: Rule) -> dict[str, Any] | None:
-    """Return an alert of the catalogue as a rule of Prometheus; None without the objective that it needs."""
+def alert(context: Context, rule: Rule, shared: Mapping[str, str]) -> dict[str, Any] | None:
+    """Return an alert of the catalogue as a rule of Prometheus; None without the objective that it needs.
+
+    shared : {expression: record} of what is recorded.
+    """
     selector = selector_of(rule.model)
     expression = rule.condition.promql(selector, objectives_of(context, rule.model))
     if expression is None:
         return None
+    for value, record in shared.items():
+        expression = expression.replace(f"({value})", f"{record}{{{selector}}}")
     held = rule.name not in OF_SILENCE
     labels = alert_labels(context, rule)
     made: dict[str, Any] = {"alert": rule.name, "expr": _held(context, rule, expression) if held else expression}
@@ -178,11 +236,6 @@ class Recorded(NamedTuple):
     window_s: float
     every_s: float = EVALUATE_S
 
-    def name(self) -> str:
-        """Return level:metric:operation."""
-        level = "_".join(("model", *(label.removeprefix("model_") for label in self.signal.labels)))
-        return f"{level}:{self.signal.name}:{duration(self.window_s)}"
-
 
 def recorded(context: Context, model: str) -> list[Recorded]:
     """Return the signals of a model that are recorded; their windows are those of its alerts, not scaled."""
@@ -202,15 +255,17 @@ def recorded(context: Context, model: str) -> list[Recorded]:
     return [one for one in made if one.signal.promql("", "5m", objectives) is not None]
 
 
-def recordings(context: Context, model: str) -> list[dict[str, Any]]:
-    """Return the groups of recording rules of a model."""
+def recordings(context: Context, model: str, taken: Collection[str] = ()) -> list[dict[str, Any]]:
+    """Return the groups of recording rules of a model, but those that are `taken`."""
     selector, objectives, labels = selector_of(model), objectives_of(context, model), {MODEL: model}
     scale = context.config.time_scale
     by_pace: dict[float, list[Named]] = {EVALUATE_S: [], SLO_EVERY_S: []}
     for one in recorded(context, model):
         window = f"{round(max(one.window_s / scale, 1))}s"
         expression = one.signal.promql(selector, window, objectives)
-        by_pace[one.every_s].append({"record": one.name(), "expr": expression, "labels": labels})
+        name = record_name(one.signal, max(one.window_s / scale, 1))
+        if name not in taken:
+            by_pace[one.every_s].append({"record": name, "expr": expression, "labels": labels})
     if context.config.models[model].task == "classification":
         by_pace[SLO_EVERY_S] += _segments(context, model)
     for slo in slos_of(context.config.models[model]):
