@@ -142,6 +142,7 @@ def plain() -> Files:
     return made({"m": (6, "")})
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_generated_tests_kill_mutants(plain: Files, tmp_path: Path, mutant: str) -> None:
     """Each planted fault of the rules makes the tests that are generated beside them fail."""
@@ -176,7 +177,7 @@ SHIFTS: dict[str, Callable[[np.random.Generator, int], Any]] = {
     "stuck": lambda chance, n: np.where(chance.random(n) < 0.3, 0.0, chance.normal(0, 1, n)),
     "skewed": lambda chance, n: chance.exponential(1, n) - 1,
 }
-STEP_S, BEFORE_S, AHEAD_S = 60, 7200, 600
+STEP_S, BEFORE_S = 60, 7200
 
 
 class Fleet:
@@ -253,7 +254,7 @@ def compare(fleet: Fleet, query: Callable[[str], Mapping[tuple[tuple[str, str], 
         assert found["ks"][name] == pytest.approx(ks, abs=1e-3)
         assert found["psi"][name] == pytest.approx(psi, abs=1e-3)
         assert found["samples"][name] == pytest.approx(3700, rel=0.03)
-    assert found["score"] == found["ks"]
+    assert found["score"] == pytest.approx(found["ks"])
     assert max(found["ks"].values()) > 0.9
 
 
@@ -262,7 +263,7 @@ def test_two_replicas_and_a_real_prometheus_equal_numpy(fleet: Fleet, tmp_path: 
     require("prometheus")
     now = int(time.time()) // STEP_S * STEP_S
     lines, last = [], ""
-    for name, labels, at, value in sorted(fleet.samples(now - BEFORE_S, now + AHEAD_S)):
+    for name, labels, at, value in sorted(fleet.samples(now - BEFORE_S, now)):
         if name != last:
             lines.append(f"# TYPE {name} unknown\n")
         last = name
@@ -274,6 +275,7 @@ def test_two_replicas_and_a_real_prometheus_equal_numpy(fleet: Fleet, tmp_path: 
         compare(fleet, server.query, 30)
 
 
+@pytest.mark.slow
 def test_victoria_metrics_records_the_same(fleet: Fleet, tmp_path: Path) -> None:
     """The same rules under vmalert and VictoriaMetrics, on the same two replicas."""
     import json
@@ -289,14 +291,14 @@ def test_victoria_metrics_records_the_same(fleet: Fleet, tmp_path: Path) -> None
     with running_service(command, ready="/health") as server:
         body = "".join(
             f"{name}{{{labels}}} {value!r} {at * 1000}\n"
-            for name, labels, at, value in fleet.samples(now - BEFORE_S, now + AHEAD_S)
+            for name, labels, at, value in fleet.samples(now - BEFORE_S, now)
         )
         urllib.request.urlopen(f"{server.url}/api/v1/import/prometheus", body.encode(), timeout=30).close()
         urllib.request.urlopen(f"{server.url}/internal/force_flush", timeout=30).close()
         alerting = [
             vmalert, f"-rule={quick_rules(tmp_path)}", f"-datasource.url={server.url}",
             f"-remoteWrite.url={server.url}", "-httpListenAddr=127.0.0.1:{port}", "-remoteWrite.flushInterval=200ms",
-            "-notifier.blackhole", "-loggerLevel=ERROR",
+            "-loggerLevel=ERROR",
         ]  # fmt: skip
 
         def query(expression: str) -> dict[tuple[tuple[str, str], ...], float]:

@@ -77,7 +77,7 @@ def groups(context: Context) -> list[dict[str, object]]:
     pairs = sorted(set(spans.values()))
     windows = sorted({span for pair in pairs for span in pair})
     base_s = context.scaled(BASE_S)
-    long = [window for window in windows if window > context.scaled(LONG_S) and window > 4 * base_s]
+    long = [window for window in windows if window > LONG_S]
     every = duration(context.scaled(EVALUATE_S))
     made: list[tuple[str, str, Iterable[Rule]]] = [
         ("drift constants", every, constants(context)),
