@@ -156,7 +156,7 @@ INCIDENTS = (
     Incident("drift", ("DataDriftDetected",), "language", minutes=360, foreign=0.5),
     Incident("accuracy", ("LowModelAccuracy", "SLOBurnRate"), "books", minutes=1440, wrong=0.5),
     Incident("outage", ("ServiceDown",), "replica-1", minutes=60, down=True),
-    Incident("slow-burn", ("HighErrorRate", "SLOBurnRate"), "TimeoutError", minutes=480, fail=0.04),
+    Incident("slow-burn", ("HighErrorRate", "SLOBurnRate"), "TimeoutError", minutes=1440, fail=0.03),
     Incident("traffic-stop", ("TrafficStopped",), "", minutes=90, silent=True),
 )
 
@@ -320,11 +320,11 @@ def live(rows: np.ndarray, up: np.ndarray, reference: Reference, every: int) -> 
 
 
 def episodes(found: Iterable[Told]) -> list[tuple[str, str]]:
-    """Return (severity, subject) of what was told, where what goes on within half an hour is one."""
+    """Return (name, subject) of what was told, where what goes on within half an hour, at any severity, is one."""
     last: dict[tuple[str, str], float] = {}
     begun = []
     for one in sorted(found, key=lambda one: one.fired):
-        key = one.severity, one.subject
+        key = one.name, one.subject
         if one.fired - last.get(key, 0.0) > 1800:
             begun.append(key)
         last[key] = max(last.get(key, 0.0), one.resolved or float("inf"))
@@ -377,9 +377,8 @@ def incidents(per_hour: float, every: int) -> int:
         named = not incident.culprit or any(
             incident.culprit in one.culprits for one in told if one.name in incident.expected
         )
-        once = len(episodes(one for one in told if one.name == incident.expected[0])) == len(
-            {(one.severity, one.subject) for one in told if one.name == incident.expected[0]}
-        )
+        main = [one for one in told if one.name == incident.expected[0]]
+        once = len(episodes(main)) == len({one.subject for one in main})
         ended = all(
             one.resolved is not None for one in told if one.name in incident.expected and one.severity == "critical"
         )

@@ -49,13 +49,18 @@ class Condition(Protocol):
 
 @dataclass(frozen=True)
 class Clause:
-    """A comparison of one signal over one window, which ended `offset_s` ago."""
+    """A comparison of one signal over one window, which ended `offset_s` ago.
+
+    enough : it asks whether there is enough to judge by. Where there is not, it cannot be told: an alert that fires
+        does not end because its traffic becomes less.
+    """
 
     signal: Signal
     window_s: float
     op: Op
     limit: float
     offset_s: float = 0.0
+    enough: bool = False
 
     @property
     def lead(self) -> Clause:
@@ -81,7 +86,12 @@ class Clause:
         value, samples = found[0], found[1]
         if outcome == "cannot_tell" or value is None:
             return Truth(None, value, self.limit, samples, reason)
-        return Truth(_COMPARE[self.op](value, self.limit), value, self.limit, samples, "")
+        holds = _COMPARE[self.op](value, self.limit)
+        if self.enough and not holds:
+            return Truth(
+                None, value, self.limit, samples, f"{value:,.0f} of {self.limit:g} {self.signal.title.lower()}"
+            )
+        return Truth(holds, value, self.limit, samples, "")
 
     def promql(self, selector: str, objectives: Objectives) -> str | None:
         """Return the comparison as PromQL, with its smallest sample."""
@@ -188,7 +198,12 @@ def _rank(truth: Truth) -> int:
 
 
 def _joined(lead: Truth, every: Sequence[Truth]) -> Truth:
-    """Return the truth of all of them, with the value of the first and the first reason that there is."""
+    """Return the truth of all of them, with the value of the first and the first reason that there is.
+
+    Where the first is false there is no doubt, whatever else cannot be told.
+    """
+    if lead.holds is False:
+        return lead
     holds: bool | None = True
     reason = ""
     for truth in every:

@@ -153,7 +153,7 @@ class Message:
 _PAGES = {
     "DataDriftDetected": "drift", "ConceptDriftDetected": "drift", "MissingValues": "drift",
     "LowModelAccuracy": "quality", "SegmentAccuracyLow": "quality", "HighLowConfidencePredictions": "quality",
-    "LabelStarvation": "review", "SLOBurnRate": "slos", "SLOBudgetExhausted": "slos", "MonitorUnhealthy": "itself",
+    "LabelStarvation": "review", "SLOBurnRate": "slos", "SLOBudgetExhausted": "slos", "MonitorUnhealthy": "monitor",
 }  # fmt: skip
 
 
@@ -211,7 +211,8 @@ def verdict_dict(verdict: Verdict, look: Look) -> dict[str, Any]:
     found: dict[str, Any] = {
         "alert": rule.name, "severity": rule.severity, "model": rule.model,
         "labels": {**rule.labels, **verdict.labels}, "state": verdict.phase, "outcome": verdict.outcome,
-        "value": verdict.truth.value, "limit": verdict.truth.limit, "samples": verdict.truth.samples,
+        "value": verdict.truth.value, "limit": verdict.truth.limit, "op": rule.condition.lead.op,
+        "unit": rule.condition.lead.signal.unit, "samples": verdict.truth.samples, "for_s": rule.for_s,
         "since": verdict.state.since if verdict.phase != "inactive" else None,
         "why": why_quiet(verdict, look.now), "silenced_by": verdict.silenced_by or None,
     }  # fmt: skip

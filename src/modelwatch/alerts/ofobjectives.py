@@ -26,7 +26,10 @@ def objectives(model: ModelConfig, _reference: Reference | None) -> Iterator[Rul
             yield _burning(model, slo, slo.budget, burn)
         if slo.ratio is not None and slo.bad is not None:
             condition = All(
-                (Clause(slo.ratio, PERIOD_S, ">=", slo.budget), Clause(slo.bad, PERIOD_S, ">=", LEAST_BAD)),
+                (
+                    Clause(slo.ratio, PERIOD_S, ">=", slo.budget),
+                    Clause(slo.bad, PERIOD_S, ">=", LEAST_BAD, enough=True),
+                ),
             )
             yield Rule(
                 "SLOBudgetExhausted", "warning", model.name, condition,
@@ -53,7 +56,7 @@ def _burning(model: ModelConfig, slo: Slo, budget: float, burn: BurnRule) -> Rul
     parts: list[Condition] = [
         Clause(slo.ratio, long_s, ">", limit),
         Clause(slo.ratio, short_s, ">", limit),
-        Clause(slo.bad, long_s, ">=", LEAST_BAD),
+        Clause(slo.bad, long_s, ">=", LEAST_BAD, enough=True),
     ]
     if slo.low is not None:
         parts.append(Clause(slo.low, long_s, ">", limit))

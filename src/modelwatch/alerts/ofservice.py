@@ -43,7 +43,7 @@ def errors(model: ModelConfig, _reference: Reference | None) -> Iterator[Rule]:
         if limit is None:
             continue
         condition = All(
-            (Clause(ERROR_RATIO, window_s, ">", limit), Clause(ERRORS, window_s, ">=", FEWEST_BAD)),
+            (Clause(ERROR_RATIO, window_s, ">", limit), Clause(ERRORS, window_s, ">=", FEWEST_BAD, enough=True)),
         )
         yield Rule(
             "HighErrorRate", severity, model.name, condition, "{model}: {value} of requests fail",
@@ -70,7 +70,7 @@ def latency(model: ModelConfig, _reference: Reference | None) -> Iterator[Rule]:
         condition = All(
             (
                 Clause(slower_ratio(edge), 5 * MINUTE_S, ">", SLOW_SHARE),
-                Clause(slower_than(edge).bad_count(), 5 * MINUTE_S, ">=", FEWEST_BAD),
+                Clause(slower_than(edge).bad_count(), 5 * MINUTE_S, ">=", FEWEST_BAD, enough=True),
             )
         )
         yield Rule(
