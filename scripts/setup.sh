@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what a command needs: setup.sh demo|test|bench. Makes .venv, installs the package and, for tests, Debian's prometheus, prometheus-pushgateway and chromium.
+# Sets up what a command needs: setup.sh demo|test|bench. Makes .venv, installs the package and, for tests, Debian's prometheus, prometheus-alertmanager, prometheus-pushgateway and chromium.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 purpose=${1:-demo}
@@ -122,6 +122,7 @@ fi
 if [ "$purpose" = test ]; then
   missing=
   command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="prometheus"
+  command -v prometheus-alertmanager >/dev/null && command -v amtool >/dev/null || missing="$missing prometheus-alertmanager"
   command -v prometheus-pushgateway >/dev/null || missing="$missing prometheus-pushgateway"
   command -v chromium >/dev/null || missing="$missing chromium"
   command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"

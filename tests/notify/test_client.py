@@ -64,8 +64,9 @@ def test_retry_after_may_be_a_date_or_nonsense(server: Web) -> None:
         "Thu, 01 Jan 1970 00:02:00 GMT": 20.0, "soon": 0.0, "-5": 0.0, "": 0.0, "999999999999": 3600.0,
         "Thu, 01 Jan 1970 00:00:00 GMT": 0.0, "Fri, 01 Jan 2100 00:00:00 GMT": 3600.0,
     }  # fmt: skip
+    texts = iter(asked)
+    server.answer = lambda request: (503, {"Retry-After": next(texts)})
     for text, after_s in asked.items():
-        server.answer = lambda request, text=text: (503, {"Retry-After": text})
         outcome = post(server.url, wall=lambda: 100.0)
         assert isinstance(outcome, Retry)
         assert outcome.after_s == after_s, text

@@ -29,7 +29,7 @@ def claimed(outbox: Outbox, receiver: str, now: float) -> Claim:
 def told(outbox: Outbox, now: float, receiver: str = "oncall") -> list[str]:
     """Plan, and deliver all that a receiver is to be told; return the kinds."""
     outbox.plan(now)
-    kinds = []
+    kinds: list[str] = []
     while (claim := outbox.claim(receiver, now)) is not None:
         outbox.mark(claim, Delivered(), now)
         kinds.append(claim.notice.kind)

@@ -292,7 +292,7 @@ def test_a_mail_with_markup_in_every_field() -> None:
 )  # fmt: skip
 def test_what_a_mail_server_may_answer(replies: dict[str, str], expected: type) -> None:
     """4xx is tried again, 5xx is for good, and what comes after the message is no matter."""
-    with post_office(**replies) as post:
+    with post_office(None, **replies) as post:
         assert isinstance(mailer(post).send(notice(), Client()), expected)
 
 
@@ -300,7 +300,7 @@ def test_what_a_mail_server_may_answer(replies: dict[str, str], expected: type) 
 @pytest.mark.parametrize("behaviour", ["hang", "drip"])
 def test_a_mail_server_that_hangs_costs_the_wall_time_at_most(command: str, behaviour: str) -> None:
     """Wherever it does; the message may have arrived only where it was sent."""
-    with post_office(**{command: behaviour}) as post:
+    with post_office(None, **{command: behaviour}) as post:
         began = time.monotonic()
         outcome = mailer(post).send(notice(), Client(wall_s=0.5))
         assert time.monotonic() - began < 1.5

@@ -22,6 +22,7 @@ CLAIM_S = 20.0  # four times as long as a try
 LONGEST_WAIT_S = 3600.0  # a time that is due later is of a clock that was set back since
 UNHEALTHY_AFTER_S = 120.0  # that a receiver takes nothing
 KEPT_S = 30 * 86400.0
+FEW = 500  # alerts that are asked for one by one
 
 
 class Claim(NamedTuple):
@@ -288,14 +289,17 @@ def _change(
     ended: Iterable[str] = (),
 ) -> None:
     """Bring what is known up to date. `ended`: fingerprints of what is over."""
-    rows = {row.fingerprint: row for row in connection.execute(select(alert_states))}
+    over = set(ended)
+    query = select(alert_states)
+    if not complete and len(given) + len(over) <= FEW:
+        query = query.where(alert_states.c.fingerprint.in_([*given, *over]))
+    rows = {row.fingerprint: row for row in connection.execute(query)}
     changed = []
     for fingerprint, alert in given.items():
         row = rows.get(fingerprint)
         after = _after(alert, _as_known(row) if row else None, now, settle_s)
         if after is not None and (row is None or after != _as_known(row)):
             changed.append(after)
-    over = set(ended)
     for fingerprint, row in rows.items():
         if complete and fingerprint not in given and row.name != UNHEALTHY:
             over.add(fingerprint)
