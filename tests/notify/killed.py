@@ -25,22 +25,26 @@ class Points(Outbox):
     """An outbox that tells where it is."""
 
     def transition(self, alerts: Iterable[Alert], now: float, *, complete: bool = False) -> None:
+        """Keep what has changed."""
         super().transition(alerts, now, complete=complete)
         reached("changed")
 
     def plan(self, now: float) -> int:
+        """Decide what is due."""
         made = super().plan(now)
         if made:
             reached("decided")
         return made
 
     def claim(self, receiver: str, now: float) -> Claim | None:
+        """Return what is to be sent."""
         claim = super().claim(receiver, now)
         if claim is not None:
             reached("claimed")
         return claim
 
     def mark(self, claim: Claim, outcome: Outcome, now: float) -> None:
+        """Keep what became of it."""
         reached("sent")
         super().mark(claim, outcome, now)
         reached("marked")

@@ -260,6 +260,7 @@ class Tags(HTMLParser):
         self.links: list[str | None] = []
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        """Keep a tag and the values of its attributes."""
         self.tags.add(tag)
         self.links += [value for name, value in attrs]
 
