@@ -197,6 +197,35 @@ def slo(
 
 
 @app.command()
+def load(
+    url: Annotated[str, typer.Argument(help="Address of the prediction endpoint.")],
+    method: Annotated[str, typer.Option(help="GET or POST.")] = "GET",
+    body: Annotated[str | None, typer.Option(help="JSON text that is sent with every request.")] = None,
+    threshold: Annotated[float, typer.Option(help="Seconds within which a request must be answered.")] = 0.5,
+    objective: Annotated[float, typer.Option(help="Share of requests that must be.")] = 0.95,
+    start: Annotated[float, typer.Option(help="Requests per second of the first step.")] = 5.0,
+    most: Annotated[float, typer.Option(help="Requests per second, at most.")] = 1000.0,
+    step: Annotated[float, typer.Option(help="Seconds of a step.")] = 5.0,
+    total: Annotated[float, typer.Option(help="Seconds, at most.")] = 120.0,
+    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+) -> None:
+    """Find the request rate that a service holds within its latency objective.
+
+    Sends real requests, in steps, within the bounds given. Exit code 1 when not even the first rate is held.
+    """
+    from modelwatch.load import Plan
+    from modelwatch.load import load as find
+
+    plan = Plan(
+        url, "POST" if body is not None and method == "GET" else method.upper(), body, threshold, objective,
+        start=start, most=most, step_s=step, total_s=total,
+    )  # fmt: skip
+    report = find(plan, _progress)
+    typer.echo(json.dumps(report.to_dict(), indent=1) if as_json else "\n".join(report.lines()))
+    raise typer.Exit(OK if report.held is not None else FAILED)
+
+
+@app.command()
 def check(config: Annotated[Path, typer.Argument(help="The configuration.")] = Path(CONFIG)) -> None:
     """Validate a configuration and say what it will count."""
     from modelwatch.config import load_config
