@@ -38,10 +38,12 @@ def _of_models(evaluator: Evaluator, window_s: float) -> Iterator[GaugeValue]:
         yield from _segments(look, window_s, labels)
         for signal in (FEATURE_KS, CATEGORY_DRIFT):
             yield from _each(look, signal, window_s, names.DRIFT_SCORE, labels, "feature_name")
-        for (version, of), found in look.measure(ANSWER_PSI, window_s).items():
-            value = Measure(*found).value
-            if value is not None and version == look.version:
-                metric = names.CLASS_PSI if of == "classes" else names.CONCEPT_PSI
+        answers = {
+            of: Measure(*m).value for (v, of), m in look.measure(ANSWER_PSI, window_s).items() if v == look.version
+        }
+        concept = answers.get("value" if "value" in answers else "confidence")  # a regression may have both
+        for metric, value in ((names.CLASS_PSI, answers.get("classes")), (names.CONCEPT_PSI, concept)):
+            if value is not None:
                 yield GaugeValue(metric, value, labels)
         yield from _known(look, COST, window_s, names.COST, labels)
     for (model, alert, feature, severity), n in sorted(evaluator.fired.items()):

@@ -181,10 +181,14 @@ class Prober:
 
     def _run(self) -> None:
         while not self._stop.is_set():
-            found = {url: self._ask(url) for url in self.urls}
-            self._found, self._found_at = found, self._monotonic()
-            self._asked.set()
+            self.ask()
             self._stop.wait(self.every_s)
+
+    def ask(self) -> None:
+        """Ask every replica once."""
+        found = {url: self._ask(url) for url in self.urls}
+        self._found, self._found_at = found, self._monotonic()
+        self._asked.set()
 
     def stop(self) -> None:
         """Ask no more."""

@@ -22,7 +22,7 @@ from modelwatch.serve.evaluator import Evaluator
 from modelwatch.serve.gauges import page
 from modelwatch.serve.guard import Guard, check_bind
 from modelwatch.serve.looks import LiveLooks
-from modelwatch.serve.prober import EVERY_S, Minutes, Prober
+from modelwatch.serve.prober import EVERY_S, Minutes, Prober, answers
 from modelwatch.slo import SloStatus
 from modelwatch.sources.evaluated import HostCounts, alerts_json, host_slos, slo_json
 from modelwatch.sources.status import StatusSource
@@ -49,21 +49,31 @@ class Parts:
     status: StatusSource
 
     @classmethod
-    def of(cls, config: Config, live: Path | None = None, *, base_url: str = "", every_s: float | None = None) -> Parts:
+    def of(
+        cls,
+        config: Config,
+        live: Path | None = None,
+        *,
+        base_url: str = "",
+        every_s: float | None = None,
+        clock: SteadyClock | None = None,
+        ask: Callable[[str], bool] = answers,
+    ) -> Parts:
         """Return the parts of a configuration.
 
         every_s : between two evaluations; by default 15 seconds, less where the configuration scales time.
+        ask : tells whether a replica answers.
 
         Raises
         ------
         ConfigError, MissingExtra   a rule, a reference profile or the store cannot be used.
         """
-        live, clock = live or config.live, SteadyClock()
+        live, clock = live or config.live, clock or SteadyClock()
         every_s = every_s or max(1.0, EVERY_S / config.time_scale)
-        store = Store(store_url(config, live))
+        store = Store(store_url(config, live), clock=clock.now)
         looks = LiveLooks(config, live, clock)
         url = config.service.health_url
-        prober = Prober([] if url is None else [url], every_s)
+        prober = Prober([] if url is None else [url], every_s, ask, clock.monotonic)
         minutes = Minutes(live, looks.versions, config.service.replicas, clock)
         journal = Journal()
         evaluator = Evaluator(

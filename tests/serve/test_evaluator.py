@@ -1,0 +1,209 @@
+"""One evaluates: alerts begin and end, states outlive it, another one takes over, and no fault stops it."""
+
+from __future__ import annotations
+
+import json
+import logging
+from pathlib import Path
+
+import pytest
+
+from alerts.life import requests
+from modelwatch.notify.alert import Alert
+from modelwatch.serve.run import Parts
+from modelwatch.testing import StuckStore
+from serve.conftest import URL, House, firing
+
+CRITICAL = ("HighErrorRate", "critical")
+
+
+def since(parts: Parts) -> float:
+    """Return when the critical error rate began to fire."""
+    states = parts.evaluator.found["sentiment"].evaluation.states
+    (found,) = (s for key, s in states.items() if key.startswith("HighErrorRate/critical") and s.phase == "firing")
+    return found.since
+
+
+def test_errors_fire_within_an_evaluation_and_end_after_them(house: House) -> None:
+    """Five minutes of errors fire at the next evaluation; when they are out of the window, the alert ends."""
+    parts, began = house.serve(), house.clock.now()
+    told: list[list[Alert]] = []
+    parts.evaluator.tell = lambda alerts, _now: told.append(list(alerts))
+    house.rounds(parts, 4)
+    assert firing(parts) == set()
+    assert {alert.name for alert in told[-1]} == {"Watchdog"}
+    fails_from = house.clock.now()
+
+    def fail() -> bool:
+        house.happen(*requests(30, failed=15))
+        return CRITICAL in firing(parts)
+
+    assert house.rounds(parts, 40, fail)
+    assert 300 <= house.clock.now() - fails_from <= 300 + 2 * 15
+    (alert,) = (alert for alert in told[-1] if alert.name == "HighErrorRate")
+    assert (alert.severity, alert.model, alert.started_at) == ("critical", "sentiment", since(parts))
+    assert house.rounds(parts, 80, lambda: CRITICAL not in firing(parts))
+    assert {alert.name for alert in told[-1] if alert.name == "HighErrorRate" and alert.severity == "critical"} == set()
+    assert began < fails_from
+
+
+def test_a_service_that_does_not_answer_is_down(house: House) -> None:
+    """After a minute without an answer ServiceDown fires, and nothing else says it too; it ends with an answer."""
+    parts = house.serve()
+    house.rounds(parts, 4)
+    house.answers = False
+    assert house.rounds(parts, 6, lambda: bool(firing(parts)))
+    assert firing(parts) == {("ServiceDown", "critical")}
+    house.answers = True
+    assert house.rounds(parts, 40, lambda: not firing(parts))
+
+
+def failing(house: House) -> Parts:
+    """Return a `serve` that has seen errors for five minutes."""
+    parts = house.serve()
+
+    def fail() -> bool:
+        house.happen(*requests(30, failed=15))
+        return CRITICAL in firing(parts)
+
+    assert house.rounds(parts, 60, fail)
+    return parts
+
+
+def test_a_restart_changes_no_state(house: House) -> None:
+    """One that is killed leaves its states: the next goes on with them, and nothing fires a second time."""
+    first = failing(house)
+    house.clock.advance(46)  # its lease is over
+    second = house.serve()
+    house.rounds(second, 1)
+    assert CRITICAL in firing(second)
+    assert since(second) == since(first)
+    assert second.evaluator.fired == {}
+    assert sum(first.evaluator.fired.values()) == len(first.evaluator.fired)
+
+
+def test_one_leads_and_the_other_waits_for_its_lease(house: House) -> None:
+    """The second evaluates when the first has been silent for three intervals; the first then reads what it missed."""
+    first, second = failing(house), house.serve()
+    assert not second.evaluator.round()
+    assert second.evaluator.why_not == "another process evaluates for this store"
+    assert second.evaluator.known() == {}
+    house.clock.advance(46)
+    assert house.rounds(second, 80, lambda: not firing(second))
+    assert not first.evaluator.round()
+    house.clock.advance(46)
+    house.rounds(first, 1)
+    assert firing(first) == set()  # not what it knew when it led
+
+
+def test_a_lease_that_is_given_back_is_free_at_once(house: House) -> None:
+    """One that is asked to end lets the next begin."""
+    first, second = house.serve(), house.serve()
+    assert first.evaluator.round()
+    first.evaluator.stop()
+    first.evaluator.run()
+    assert second.evaluator.round()
+
+
+@pytest.mark.parametrize("kept", ["{", "[]", '{"sentiment": {"a": 7}}', '{"sentiment": {"a": [1, 2, 3, 4, 5, 6]}}', "null"])
+def test_states_that_cannot_be_read_begin_anew(house: House, kept: str) -> None:
+    """Whatever is in the store, it is evaluated, and then there are states again."""
+    parts = house.serve()
+    parts.store.set_value("alert_states", kept)
+    assert parts.evaluator.round(), parts.evaluator.why_not
+    assert json.loads(parts.store.value("alert_states") or "").keys() == {"sentiment"}
+
+
+def test_a_clock_that_was_set_back_keeps_no_alert(house: House) -> None:
+    """States from a time to come are those of now: the alert ends as it would have."""
+    first = failing(house)
+    house.clock.wall -= 7200
+    house.clock.advance(61)
+    first.clock.now()
+    house.clock.advance(61)
+    second = house.serve()
+    assert house.rounds(second, 80, lambda: CRITICAL not in firing(second))
+
+
+def test_a_fault_is_said_once_and_tried_again(house: House, caplog: pytest.LogCaptureFixture) -> None:
+    """A store that is locked, an error of whoever tells, a live.db that is none: each fails its rounds only."""
+    parts = house.serve()
+    house.rounds(parts, 1)
+    tell, caplog.clear, records = parts.evaluator.tell, caplog.clear, caplog.records  # type: ignore[method-assign]
+
+    def fails(_alerts: object, _now: float) -> None:
+        raise ZeroDivisionError
+
+    with caplog.at_level(logging.WARNING, "modelwatch"):
+        parts.evaluator.tell = fails
+        assert [parts.evaluator.round() for _ in range(3)] == [False] * 3
+        assert "ZeroDivisionError" in parts.evaluator.why_not
+        assert len(records) == 1
+        parts.evaluator.tell = tell
+        assert parts.evaluator.round()
+        with StuckStore(house.folder / "truth.db"):
+            assert not parts.evaluator.round()
+            assert "locked" in parts.evaluator.why_not
+        assert parts.evaluator.round()
+        assert parts.evaluator.why_not == ""
+
+
+def test_what_is_not_counted_as_a_minute_is_evaluated(house: House) -> None:
+    """A live.db that others have locked can be read: alerts go on, and the minute is counted when it is free."""
+    parts = house.serve()
+    house.rounds(parts, 1)
+    with StuckStore(house.folder / "live.db"):
+        assert parts.evaluator.round(), parts.evaluator.why_not
+    assert parts.evaluator.round()
+
+
+@pytest.mark.parametrize("what", ["deleted", "no database"])
+def test_a_live_db_that_is_gone_or_broken(house: House, what: str) -> None:
+    """It is evaluated again as soon as there is another one."""
+    parts = failing(house)
+    live = house.folder / "live.db"
+    if what == "deleted":
+        for file in house.folder.glob("live.db*"):
+            file.unlink()
+    else:
+        live.write_bytes(b"this is no database" * 1000)
+    parts.evaluator.round()
+    house.happen(*requests(30))
+    assert house.rounds(parts, 80, lambda: not firing(parts))
+
+
+def test_what_was_found_long_ago_is_not_known_now(house: House) -> None:
+    """After three intervals without an evaluation nothing is known."""
+    parts = house.serve()
+    house.rounds(parts, 1)
+    assert parts.evaluator.known().keys() == {"sentiment"}
+    house.clock.advance(31)
+    assert parts.evaluator.known() == {}
+
+
+@pytest.mark.parametrize(
+    "config",
+    [
+        'service: {name: api}\nmodels: {m: {version: "1", task: classification}}\n',
+        'service: {name: api}\nmodels: {m: {version: "1", task: regression}, n: {version: "2", task: regression}}\n',
+        f'service: {{name: api, health_url: "{URL}"}}\nmodels: {{m: {{version: "1", task: regression, slos: {{throughput: '
+        "{objective: 9}, availability: {objective: 0.9}, latency: {threshold: 500ms, objective: 0.9}}}}\ntime_scale: 600\n",
+    ],
+)
+def test_the_smallest_configurations(tmp_path: Path, config: str) -> None:
+    """Without a store, a health check, features or counts there is an evaluation, and nothing fires."""
+    house = House(tmp_path)
+    house.write(config)
+    parts = house.serve()
+    assert house.rounds(parts, 3) is False
+    assert firing(parts) == set()
+    house.close()
+
+
+def test_time_that_is_scaled_is_evaluated_more_often(house: House) -> None:
+    """Fifteen seconds of scaled time, but never more often than once a second."""
+    assert house.serve().evaluator.every_s == 15
+    house.write(f"{(house.folder / 'modelwatch.yaml').read_text()}time_scale: 5\n")
+    assert house.serve().evaluator.every_s == 3
+    house.write((house.folder / "modelwatch.yaml").read_text().replace("time_scale: 5", "time_scale: 600"))
+    assert house.serve().evaluator.every_s == 1
