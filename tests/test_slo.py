@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+import numpy as np
 import pytest
 
 from alerts.life import MODEL, START, Life, Minute, labels, requests
@@ -26,6 +27,7 @@ from modelwatch.slo import (
     slo_statuses,
     slos_of,
 )
+from modelwatch.slo.burn import LEAST_BAD
 from modelwatch.tally import Tally
 
 DAY, HOUR = 86_400.0, 3600.0
@@ -325,3 +327,37 @@ def test_few_labels_burn_nothing() -> None:
     life = Life(rules, objectives_for(config, MODEL))
     assert life.until(lambda _: Minute(requests(5), labels(0, 1)), 25) is None
     assert life.evaluation.verdicts[0].outcome == "cannot_tell"
+
+
+# -- quiet services ----------------------------------------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(("objective", "per_hour"), [(0.999, 10), (0.999, 100), (0.999, 1000), (0.99, 10), (0.99, 100)])
+def test_quiet_services_are_not_paged(objective: float, per_hour: int) -> None:
+    """Steady errors of half the budget, looked at every minute for ten months: no page, at any traffic.
+
+    Without the five bad events that are needed it would page up to five times a month.
+    """
+    chance = np.random.default_rng(9)
+    minutes = 43_200
+    rules = [rule for rule in burn_rules(round(1 - objective, 12)) if rule.severity == "critical"]
+    with_five = without = 0
+    for _ in range(10):
+        n = chance.poisson(per_hour / 60, minutes)
+        bad = chance.binomial(n, (1 - objective) / 2)
+
+        def window(counts: Any, seconds: float) -> Any:
+            total = np.cumsum(counts)
+            width = round(seconds / 60)
+            return total - np.concatenate((np.zeros(width, int), total[:-width]))
+
+        for rule in rules:
+            limit = rule.factor * (1 - objective)
+            burning = np.ones(minutes, bool)
+            for seconds in (rule.long_s, rule.short_s):
+                burning &= window(bad, seconds) > limit * window(n, seconds)
+            without += int(burning.sum())
+            with_five += int((burning & (window(bad, rule.long_s) >= LEAST_BAD)).sum())
+    assert with_five == 0
+    if per_hour == 10:
+        assert without > 0
