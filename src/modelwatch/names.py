@@ -9,15 +9,29 @@ import math
 from typing import Literal, NamedTuple
 
 Kind = Literal["counter", "histogram", "gauge"]
+DIGITS = 6  # before the point; numbers that have more are written with an exponent
 
 
 def number(value: float) -> str:
-    """Return a value, or the upper edge of a bucket, as Prometheus writes it."""
+    """Return a value, or the upper edge of a bucket, as Prometheus writes it.
+
+    From a million on with an exponent: Prometheus 3 would write such an edge anew, and not the labels that name it.
+
+    Examples
+    --------
+    >>> number(5), number(-1234567.5), number(1e-5), number(math.inf)
+    ('5.0', '-1.2345675e+06', '1e-05', '+Inf')
+    """
     if math.isnan(value):
         return "NaN"
     if math.isinf(value):
         return "+Inf" if value > 0 else "-Inf"
-    return repr(float(value))
+    text = repr(float(value))
+    sign, (whole, _, rest) = "-" if value < 0 else "", text.lstrip("-").partition(".")
+    if "e" in text or len(whole) <= DIGITS:
+        return text
+    first, others = whole[0], (whole[1:] + rest).rstrip("0")
+    return f"{sign}{first}{'.' if others else ''}{others}e+{len(whole) - 1:02d}"
 
 
 class Metric(NamedTuple):
