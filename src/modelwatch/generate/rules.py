@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
 from dataclasses import replace
 from typing import Any, NamedTuple
@@ -59,6 +60,7 @@ def files(context: Context) -> dict[str, str]:
     of_service: dict[str, Rule] = {}
     for name in context.config.models:
         taken: dict[str, str] = {}
+        counted: dict[str, str] = {}
         for topic, rules in by_topic(context, name).items():
             if topic == SERVICE:
                 of_service |= {rule.name: rule for rule in rules}
@@ -66,9 +68,13 @@ def files(context: Context) -> dict[str, str]:
             shared = _shared(context, rules, taken)
             taken |= shared
             labels = {MODEL: name}
-            records = [{"record": record, "expr": value, "labels": labels} for value, record in shared.items()]
+            records = [
+                {"record": record, "expr": _reading(value, taken, selector_of(name)), "labels": labels}
+                for value, record in shared.items()
+            ]
             alerts = (alert(context, rule, taken) for rule in rules)
-            group = _group(f"alerts {slug(name)} {topic}", EVALUATE_S, context, [*records, *alerts])
+            every = _once(name, [*records, *(each for each in alerts if each)], counted)
+            group = _group(f"alerts {slug(name)} {topic}", EVALUATE_S, context, every)
             made[rule_file(name, topic)] = _text(context, [group])
         made[rule_file(name, "recording")] = _text(context, recordings(context, name, set(taken.values())))
     alerts = (alert(context, rule, {}) for rule in of_service.values())
@@ -96,10 +102,59 @@ def _shared(context: Context, rules: list[Rule], taken: Mapping[str, str]) -> di
     for rule in rules:
         objectives = objectives_of(context, rule.model)
         for clause in rule.condition.clauses():
-            value = clause.signal.promql(selector_of(rule.model), f"{round(clause.window_s)}s", objectives)
-            if not clause.offset_s and value is not None and len(value) >= LONG and value not in taken:
-                found[value] = record_name(clause.signal, clause.window_s)
+            window = f"{round(clause.window_s)}s"
+            whole = clause.signal.promql(selector_of(rule.model), window, objectives) or ""
+            if clause.offset_s or len(whole) < LONG:
+                continue
+            for part in (ACCURACY, ACCURACY_HIGH, clause.signal):  # the accuracy is in its own bounds, many times
+                value = part.promql(selector_of(rule.model), window, objectives)
+                if value is not None and value not in taken and (value == whole or f"({value})" in whole):
+                    found[value] = record_name(part, clause.window_s)
     return found
+
+
+def _reading(expression: str, shared: Mapping[str, str], selector: str) -> str:
+    """Return an expression that reads what is recorded, the longest first."""
+    for value, record in sorted(shared.items(), key=lambda item: -len(item[0])):
+        expression = expression.replace(f"({value})", f"{record}{{{selector}}}")
+    return expression
+
+
+_SERIES = r"([a-z_:]+)\{((?:[^{}\"]|\"(?:[^\"\\]|\\.)*\")*)\}"
+#: What `increase_from_birth` writes.
+_COUNTED = re.compile(
+    rf"sum by \(([a-z_, ]+)\) \(\(increase\({_SERIES}\[(\w+)\]\) and \2\{{\3\}} offset \4\) or "
+    r"\(last_over_time\(\2\{\3\}\[\4\]\) unless \2\{\3\} offset \4\)\)"
+)
+
+
+def _once(model: str, rules: list[dict[str, Any]], counted: dict[str, str]) -> list[dict[str, Any]]:
+    """Return rules that record an increase which several of them use, and then these, which read it.
+
+    counted : {expression: record} of what is recorded already; what is new is added.
+    """
+    found = Counter(match.group(0) for rule in rules for match in _COUNTED.finditer(rule["expr"]))
+    selector, records = selector_of(model), []
+    for expression in (each for each, n in found.items() if n > 1 and each not in counted):
+        match = _COUNTED.fullmatch(expression)
+        assert match is not None
+        by, metric, matchers, window = match.groups()
+        extra = re.findall(r"\"((?:[^\"\\]|\\.)*)\"", matchers.removeprefix(selector))
+        operation = "_".join(
+            (f"increase_{duration(float(window[:-1]))}", *(re.sub(r"\W+", "_", value).strip("_") for value in extra))
+        )
+        counted[expression] = f"{_level(by.split(', '))}:{metric}:{operation}"
+        records.append({"record": counted[expression], "expr": expression, "labels": {MODEL: model}})
+    short = {expression: f"{record}{{{selector}}}" for expression, record in counted.items()}
+    return [
+        *records,
+        *({**rule, "expr": _COUNTED.sub(lambda m: short.get(m.group(0), m.group(0)), rule["expr"])} for rule in rules),
+    ]
+
+
+def _level(labels: Iterable[str]) -> str:
+    """Return the labels of a recording as the first part of its name."""
+    return "_".join("model" if label == MODEL else label.removeprefix("model_") for label in labels)
 
 
 def record_name(signal: Signal, window_s: float) -> str:
@@ -110,8 +165,7 @@ def record_name(signal: Signal, window_s: float) -> str:
     >>> record_name(REQUEST_RATE, 300)
     'model:request_rate:5m'
     """
-    level = "_".join(("model", *(label.removeprefix("model_") for label in signal.labels)))
-    return f"{level}:{signal.name}:{duration(round(window_s))}"
+    return f"{_level((MODEL, *signal.labels))}:{signal.name}:{duration(round(window_s))}"
 
 
 def _text(context: Context, groups: list[dict[str, Any]]) -> str:
@@ -146,8 +200,7 @@ def alert(context: Context, rule: Rule, shared: Mapping[str, str]) -> dict[str, 
     expression = rule.condition.promql(selector, objectives_of(context, rule.model))
     if expression is None:
         return None
-    for value, record in shared.items():
-        expression = expression.replace(f"({value})", f"{record}{{{selector}}}")
+    expression = _reading(expression, shared, selector)
     held = rule.name not in OF_SILENCE
     labels = alert_labels(context, rule)
     made: dict[str, Any] = {"alert": rule.name, "expr": _held(context, rule, expression) if held else expression}

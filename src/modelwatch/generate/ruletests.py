@@ -2,18 +2,22 @@
 
 from __future__ import annotations
 
+import math
+import re
 from collections.abc import Callable, Iterator, Mapping
 from typing import Any, NamedTuple
 
 from modelwatch import names
 from modelwatch.alerts import Rule
 from modelwatch.config import ModelConfig
+from modelwatch.generate import rules
 from modelwatch.generate.context import Context
 from modelwatch.generate.rules import SERVICE, SERVICE_FILE, alert_labels, by_topic, rule_file
 from modelwatch.generate.text import duration, matcher, yaml_text
 from modelwatch.names import number
 from modelwatch.schema import latency_edges
 from modelwatch.signals.core import MODEL, VERSION, joined
+from modelwatch.slo.burn import DAY_S
 
 MINUTE_S = 60.0
 STEPS_S = (60.0, 300.0, 900.0, 3600.0, 21_600.0)  # of the tests; the longest that the shortest window of a rule allows
@@ -21,6 +25,9 @@ PER_WINDOW = 4  # steps in the shortest window
 CALM, STORM = 3, 20  # steps: of health before, and of an incident that outweighs it
 RATE = 1000.0  # events a minute
 INCLUSION = "0.1"
+
+_RECORD = re.compile(r"- record: (\S+)")
+LOOKS_BACK_S = {"LatencyTrend": DAY_S}  # where a signal itself compares with an earlier time
 
 Labels = Mapping[str, str]
 
@@ -40,24 +47,31 @@ Story = list[Course]
 
 def files(context: Context) -> dict[str, str]:
     """Return the tests of the alerts, a file for each model, topic and pace."""
+    texts = rules.files(context)
     made, first = {}, next(iter(context.config.models))
     for name, model in context.config.models.items():
-        for topic, rules in by_topic(context, name).items():
+        for topic, alerts in by_topic(context, name).items():
             if topic == SERVICE and name != first:
                 continue
             by_pace: dict[float, list[Mapping[str, Any]]] = {}
-            for rule in rules:
-                if rule.name in STORIES:
+            for rule in alerts:
+                if rule.name in STORIES and (context.config.time_scale == 1 or rule.name not in LOOKS_BACK_S):
                     step_s = _step(rule, context.config.time_scale)
                     by_pace.setdefault(step_s, []).extend(_tests(context, model, rule, step_s))
             file = SERVICE_FILE if topic == SERVICE else rule_file(name, topic)
+            needed = [other for other in texts if other == file or _reads(texts[file], texts[other])]
             for step_s, tests in sorted(by_pace.items()):
                 pace = duration(round(step_s * context.config.time_scale))
                 path = file.replace("rules/", "tests/").replace(".yml", f"_{pace}.yml")
                 every = duration(step_s)
-                whole = {"rule_files": [f"../{file}"], "evaluation_interval": every, "tests": tests}
+                whole = {"rule_files": [f"../{each}" for each in needed], "evaluation_interval": every, "tests": tests}
                 made[path] = context.header + yaml_text(whole)
     return made
+
+
+def _reads(text: str, other: str) -> bool:
+    """Return whether rules read what other rules record."""
+    return any(f"{record}{{" in text for record in _RECORD.findall(other))
 
 
 def _step(rule: Rule, scale: float) -> float:
@@ -68,10 +82,10 @@ def _step(rule: Rule, scale: float) -> float:
 
 def _tests(context: Context, model: ModelConfig, rule: Rule, step_s: float) -> Iterator[Mapping[str, Any]]:
     clauses = rule.condition.clauses()
-    looks_back = max(clause.offset_s for clause in clauses)
+    looks_back = LOOKS_BACK_S.get(rule.name, max(clause.offset_s for clause in clauses))
     longest = max(clause.window_s for clause in clauses)
     calm = round((looks_back + longest) / step_s) + CALM if looks_back else CALM
-    storm = calm + min(round(longest / step_s), STORM) + round(rule.for_s / step_s) + CALM
+    storm = calm + min(round(longest / step_s), _storm(rule.condition.lead.limit)) + round(rule.for_s / step_s) + CALM
     fixed = {**alert_labels(context, rule), "alertname": rule.name, "alertstate": "firing"}
     firing = f"count(ALERTS{{{joined(*(matcher(name, value) for name, value in fixed.items()))}}}) or vector(0)"
     stories: tuple[tuple[str, bool], ...] = (("beyond its limit", True), ("below its limit", False))
@@ -90,6 +104,14 @@ def _tests(context: Context, model: ModelConfig, rule: Rule, step_s: float) -> I
                 },
             ],
         }
+
+
+def _storm(limit: float) -> int:
+    """Return after how many steps a share that is beyond a limit is that over the whole window, the calm included."""
+    if not 0 < limit < 1:
+        return STORM
+    part = limit / _beyond(limit, beyond=True)
+    return max(STORM, math.ceil(CALM * part / (1 - part)) + CALM)
 
 
 def _series(
@@ -113,7 +135,7 @@ def _series(
 
 
 def _level(value: float | None, n: int) -> str:
-    return f"_x{n}" if value is None else f"{value:.10g}+0x{n}"
+    return f"stale _x{n}" if value is None else f"{value:.10g}+0x{n}"
 
 
 # -- stories -----------------------------------------------------------------------------------------------------------
@@ -223,8 +245,8 @@ def _absent(_model: ModelConfig, _rule: Rule, beyond: bool) -> Story:  # noqa: F
 def _slices(slo: str, outcome: str, share: float) -> Story:
     return [
         _info(),
-        Course(names.SLICES.name, {"slo": slo, "outcome": names.GOOD}, 1, 1 - share),
-        Course(names.SLICES.name, {"slo": slo, "outcome": outcome}, 0, share),
+        Course(names.SLICES.name, {"slo": slo, "outcome": names.GOOD}, RATE, RATE * (1 - share)),
+        Course(names.SLICES.name, {"slo": slo, "outcome": outcome}, 0, RATE * share),
     ]
 
 
