@@ -20,13 +20,13 @@ CRITICAL = ("HighErrorRate", "critical")
 def since(parts: Parts) -> float:
     """Return when the critical error rate began to fire."""
     states = parts.evaluator.found["sentiment"].evaluation.states
-    (found,) = (s for key, s in states.items() if key.startswith("HighErrorRate/critical") and s.phase == "firing")
+    (found,) = (s for key, s in states.items() if "/HighErrorRate/critical/" in key and s.phase == "firing")
     return found.since
 
 
 def test_errors_fire_within_an_evaluation_and_end_after_them(house: House) -> None:
     """Five minutes of errors fire at the next evaluation; when they are out of the window, the alert ends."""
-    parts, began = house.serve(), house.clock.now()
+    parts = house.serve()
     told: list[list[Alert]] = []
     parts.evaluator.tell = lambda alerts, _now: told.append(list(alerts))
     house.rounds(parts, 4)
@@ -42,9 +42,18 @@ def test_errors_fire_within_an_evaluation_and_end_after_them(house: House) -> No
     assert 300 <= house.clock.now() - fails_from <= 300 + 2 * 15
     (alert,) = (alert for alert in told[-1] if alert.name == "HighErrorRate")
     assert (alert.severity, alert.model, alert.started_at) == ("critical", "sentiment", since(parts))
-    assert house.rounds(parts, 80, lambda: CRITICAL not in firing(parts))
-    assert {alert.name for alert in told[-1] if alert.name == "HighErrorRate" and alert.severity == "critical"} == set()
-    assert began < fails_from
+    assert recovers(house, parts)
+    assert "critical" not in {alert.severity for alert in told[-1] if alert.name == "HighErrorRate"}
+
+
+def recovers(house: House, parts: Parts) -> bool:
+    """Serve without errors; return whether the alert ends within half an hour."""
+
+    def serve() -> bool:
+        house.happen(*requests(30))
+        return CRITICAL not in firing(parts)
+
+    return house.rounds(parts, 120, serve)
 
 
 def test_a_service_that_does_not_answer_is_down(house: House) -> None:
@@ -79,7 +88,7 @@ def test_a_restart_changes_no_state(house: House) -> None:
     assert CRITICAL in firing(second)
     assert since(second) == since(first)
     assert second.evaluator.fired == {}
-    assert sum(first.evaluator.fired.values()) == len(first.evaluator.fired)
+    assert first.evaluator.fired["sentiment", "HighErrorRate", "", "critical"] == 1
 
 
 def test_one_leads_and_the_other_waits_for_its_lease(house: House) -> None:
@@ -89,16 +98,17 @@ def test_one_leads_and_the_other_waits_for_its_lease(house: House) -> None:
     assert second.evaluator.why_not == "another process evaluates for this store"
     assert second.evaluator.known() == {}
     house.clock.advance(46)
-    assert house.rounds(second, 80, lambda: not firing(second))
+    assert recovers(house, second)
     assert not first.evaluator.round()
     house.clock.advance(46)
     house.rounds(first, 1)
-    assert firing(first) == set()  # not what it knew when it led
+    assert CRITICAL not in firing(first)  # not what it knew when it led
 
 
 def test_a_lease_that_is_given_back_is_free_at_once(house: House) -> None:
     """One that is asked to end lets the next begin."""
     first, second = house.serve(), house.serve()
+    first.prober.ask()
     assert first.evaluator.round()
     first.evaluator.stop()
     first.evaluator.run()
@@ -117,12 +127,15 @@ def test_states_that_cannot_be_read_begin_anew(house: House, kept: str) -> None:
 def test_a_clock_that_was_set_back_keeps_no_alert(house: House) -> None:
     """States from a time to come are those of now: the alert ends as it would have."""
     first = failing(house)
-    house.clock.wall -= 7200
-    house.clock.advance(61)
-    first.clock.now()
-    house.clock.advance(61)
+    began = since(first)
+    house.clock.step(-7200)
+    for _ in range(3):  # it is believed after a minute
+        house.clock.now()
+        house.clock.advance(61)
     second = house.serve()
-    assert house.rounds(second, 80, lambda: CRITICAL not in firing(second))
+    house.rounds(second, 1)
+    assert since(second) <= house.clock.now() < began
+    assert recovers(house, second)
 
 
 def test_a_fault_is_said_once_and_tried_again(house: House, caplog: pytest.LogCaptureFixture) -> None:
@@ -169,7 +182,7 @@ def test_a_live_db_that_is_gone_or_broken(house: House, what: str) -> None:
         live.write_bytes(b"this is no database" * 1000)
     parts.evaluator.round()
     house.happen(*requests(30))
-    assert house.rounds(parts, 80, lambda: not firing(parts))
+    assert recovers(house, parts)
 
 
 def test_what_was_found_long_ago_is_not_known_now(house: House) -> None:
@@ -184,7 +197,7 @@ def test_what_was_found_long_ago_is_not_known_now(house: House) -> None:
 @pytest.mark.parametrize(
     "config",
     [
-        'service: {name: api}\nmodels: {m: {version: "1", task: classification}}\n',
+        'service: {name: api}\nmodels: {m: {version: "1", task: classification, classes: [a, b]}}\n',
         'service: {name: api}\nmodels: {m: {version: "1", task: regression}, n: {version: "2", task: regression}}\n',
         f'service: {{name: api, health_url: "{URL}"}}\nmodels: {{m: {{version: "1", task: regression, slos: {{throughput: '
         "{objective: 9}, availability: {objective: 0.9}, latency: {threshold: 500ms, objective: 0.9}}}}\ntime_scale: 600\n",

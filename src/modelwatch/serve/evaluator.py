@@ -118,11 +118,10 @@ class Evaluator:
             self._say("counting a minute", "")
         except (sqlite3.Error, OSError, ModelwatchError) as error:  # locked, or not ours to write: alerts go on
             self._say("counting a minute", str(error) or repr(error))
-        if self._states is None:
-            self._states = self._former_states()
+        former = self._former_states() if self._states is None else self._states
         found: dict[str, Evaluated] = {}
         for model, look in looks.items():
-            states = _not_later(self._states.get(model, {}), look.now)
+            states = _not_later(former.get(model, {}), look.now)
             found[model] = Evaluated(look, evaluate(self.looks.rules[model], look, states))
         self.tell(self.alerts(found), self.clock.now())
         self._keep({model: dict(one.evaluation.states) for model, one in found.items()})
