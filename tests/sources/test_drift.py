@@ -183,6 +183,17 @@ def test_no_profile_or_another_version_is_a_reason(folder: Path, serve: Serve) -
     assert watched.reference is not None
 
 
+def test_profile_that_cannot_be_read_any_more_is_a_reason(folder: Path, serve: Serve) -> None:
+    """A running service whose profile has been damaged, or is gone, goes on; its status says what is wrong."""
+    serve(event, 10)
+    (folder / "reference.json").write_text("{}")
+    (watched,) = watched_of(load_config(folder / "modelwatch.yaml")).values()
+    assert watched.reference is None
+    assert "reference.json: not a reference profile" in watched.problem
+    (folder / "reference.json").unlink()
+    assert "cannot be read" in watched_of(load_config(folder / "modelwatch.yaml"))["m"].problem
+
+
 def test_time_scale_divides_the_windows(folder: Path) -> None:
     """A day becomes six minutes, an hour a quarter of a minute."""
     (folder / "modelwatch.yaml").write_text(CONFIG + "time_scale: 240\n")

@@ -39,6 +39,7 @@ from modelwatch.statistics.decision import (
 
 STATISTIC = {FEATURE_KS.name: "KS", CATEGORY_DRIFT.name: "TV", ANSWER_PSI.name: "PSI"}
 MOST_CELLS = 30  # bins or categories shown of one feature
+_NO_PROFILE = "there is no profile of the training data: write one with `modelwatch profile`, and name it as reference"
 _WORDS = {"classes": "the mix of classes", "confidence": "the confidence", "value": "the predicted value"}
 _RANK = {"severe": 0, "warning": 1, "info": 2}
 _SPANS = {86_400: "a day", 3600: "an hour"}
@@ -46,12 +47,16 @@ _SPANS = {86_400: "a day", 3600: "an hour"}
 
 @dataclass(frozen=True)
 class Watched:
-    """What is compared of one model: its configuration, its profile, and the lengths of its windows in seconds."""
+    """What is compared of one model: its configuration, its profile, and the lengths of its windows in seconds.
+
+    problem : why the profile cannot be read; empty where it can, and where none is named.
+    """
 
     model: ModelConfig
     reference: Reference | None
     long_s: int
     short_s: int
+    problem: str = ""
 
     @property
     def windows(self) -> tuple[tuple[str, int], ...]:
@@ -62,17 +67,20 @@ class Watched:
 def watched_of(config: Config) -> dict[str, Watched]:
     """Return {model: what is compared of it}; `time_scale` divides the windows.
 
-    Raises
-    ------
-    ConfigError, DamagedData, NewerFormat   a profile cannot be read.
+    A profile that cannot be read is the `problem` of its model alone.
     """
     found = {}
     for name, model in config.models.items():
-        reference = Reference.load(model.reference) if model.reference else None
+        reference, problem = None, ""
+        try:
+            if model.reference:
+                reference = Reference.load(model.reference)
+        except ModelwatchError as error:
+            problem = str(error)
         long_s, short_s = (
             max(round(s / config.time_scale), 1) for s in (model.drift.window_s, model.drift.severe_window_s)
         )
-        found[name] = Watched(model, reference, long_s, short_s)
+        found[name] = Watched(model, reference, long_s, short_s, problem)
     return found
 
 
@@ -85,15 +93,21 @@ def drift_state(watched: Watched, version: str, windows: Mapping[str, Counts]) -
 
     Returns
     -------
-    `reason` : why nothing is compared; None where it is. `windows` : of each its `seconds`, those `covered_s` by
-    counts, and `words`, which say so where it is less. `rows` : of each feature and each part of the answers, the worst
-    first: `name`, `statistic` (KS, TV, PSI), `outcome`, `level`, `score`, `excess`, `smallest`, `n`, `m`, `reason`, the
-    `window` that decided, the decision on each of the `windows`, `cells` (shares in training and now) and the
-    `explanation`. `missing` : of each feature the decision on its values that are in no bin, over the short window.
+    `reason` : why nothing is compared; None where it is. `has_reference` : whether the model has a profile at all.
+    `windows` : of each its `seconds`, those `covered_s` by counts, and `words`, which say so where it is less. `rows` : of
+    each feature and each part of the answers, the worst first: `name`, `statistic` (KS, TV, PSI), `outcome`, `level`,
+    `score`, `excess`, `smallest`, `n`, `m`, `reason`, the `window` that decided, the decision on each of the `windows`,
+    `cells` (shares in training and now) and the `explanation`. `missing` : of each feature the decision on its values
+    that are in no bin, over the short window.
     """
     lengths = dict(watched.windows)
     spans = {name: _span(lengths[name], counts) for name, counts in windows.items()}
-    state: dict[str, Any] = {"reason": _reason(watched, version), "windows": spans, "rows": []}
+    state: dict[str, Any] = {
+        "reason": _reason(watched, version),
+        "has_reference": watched.model.reference is not None,
+        "windows": spans,
+        "rows": [],
+    }
     invalid = {name: invalid_counts(counts) for name, counts in windows.items()}
     state["missing"] = list(_missing(watched, version, invalid["short"], spans["short"]["name"]))
     if state["reason"] is None:
@@ -104,7 +118,7 @@ def drift_state(watched: Watched, version: str, windows: Mapping[str, Counts]) -
 
 def _reason(watched: Watched, version: str) -> str | None:
     if watched.reference is None:
-        return "there is no profile of the training data: write one with `modelwatch profile`, and name it as reference"
+        return watched.problem or _NO_PROFILE
     if version != watched.model.version:
         return f"the profile is that of version {watched.model.version}"
     return None

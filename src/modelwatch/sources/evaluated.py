@@ -67,11 +67,19 @@ class HostCounts:
         return first
 
     def looks(
-        self, model: str, windows_s: set[int], objectives: Objectives, references: Mapping[str, Reference], since: float
+        self,
+        model: str,
+        windows_s: set[int],
+        objectives: Objectives,
+        references: Mapping[str, Reference],
+        since: float,
+        *,
+        time_scale: float = 1.0,
     ) -> Iterator[Look]:
         """Return a look at every minute from `since` to now.
 
         windows_s : lengths of windows, and of windows with their offset, that will be asked for.
+        time_scale : how many times faster versions age.
         """
         windows = Windows(tuple(sorted(windows_s)))
         schemas, first = self.schemas(model), self._first(model)
@@ -93,7 +101,9 @@ class HostCounts:
                 return part
 
             reporting = None if not rows else self.host.workers > 0 or at - last < SILENT_S
-            facts = Facts(reporting=reporting, ages={version: at - start for version, start in first.items()})
+            facts = Facts(
+                reporting=reporting, ages={version: (at - start) * time_scale for version, start in first.items()}
+            )
             yield Look(
                 model, at, window, schemas, objectives, references=references, facts=facts, began=self.host.began or 0.0
             )
