@@ -296,6 +296,16 @@ def test_losing_the_data_ends_nothing_for_an_hour() -> None:
     assert 60 <= firing.index(False) <= 66
 
 
+def test_less_traffic_is_no_recovery() -> None:
+    """As bad at a fortieth of the traffic, too little for five errors in the window: it stays; good again, it ends."""
+    for failed, expected in ((1, True), (0, False)):
+        life = life_of("HighErrorRate/critical")
+        assert life.until(CASES["HighErrorRate/critical"].fires, 30) is not None
+        for minute in range(40):
+            life.live(Minute(requests(5, failed=failed * (minute % 2))))
+        assert bool(life.evaluation.firing) == expected
+
+
 def test_latency_trend() -> None:
     """Half as many again slow requests as a day ago, over an hour: info; as many as a day ago: quiet."""
     for slow, expected in ((8, True), (4, False)):
