@@ -6,8 +6,7 @@ import os
 import signal
 import sqlite3
 import threading
-import time
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -18,6 +17,8 @@ from modelwatch.config import Config
 from modelwatch.errors import ConfigError, MissingExtra, ModelwatchError
 from modelwatch.exposition import OPENMETRICS, TEXT
 from modelwatch.groundtruth.store import Store
+from modelwatch.notify.alert import Alert
+from modelwatch.notify.notifier import Notifier
 from modelwatch.serve.evaluator import Evaluator
 from modelwatch.serve.gauges import page
 from modelwatch.serve.guard import Guard, check_bind
@@ -47,6 +48,7 @@ class Parts:
     prober: Prober
     evaluator: Evaluator
     status: StatusSource
+    notifier: Notifier
 
     @classmethod
     def of(
@@ -75,16 +77,24 @@ class Parts:
         url = config.service.health_url
         prober = Prober([] if url is None else [url], every_s, ask, clock.monotonic)
         minutes = Minutes(live, looks.versions, config.service.replicas, clock)
-        journal = Journal()
+        journal, notifier = Journal(), Notifier(config, store.database, clock)
+
+        def tell(alerts: Sequence[Alert], now: float) -> None:
+            notifier(alerts, now)
+            journal(alerts, now)
+
         evaluator = Evaluator(
-            config, looks, store, journal, prober=prober, minutes=minutes, clock=clock, every_s=every_s,
+            config, looks, store, tell, prober=prober, minutes=minutes, clock=clock, every_s=every_s,
             base_url=base_url,
         )  # fmt: skip
-        return cls(config, live, clock, store, looks, prober, evaluator, StatusSource.from_config(config, live))
+        return cls(
+            config, live, clock, store, looks, prober, evaluator, StatusSource.from_config(config, live), notifier
+        )
 
     def start(self) -> None:
         """Begin to ask and to evaluate."""
         self.prober.start()
+        self.notifier.start()
         self._thread = threading.Thread(target=self.evaluator.run, name="modelwatch-evaluator", daemon=True)
         self._thread.start()
 
@@ -93,6 +103,7 @@ class Parts:
         self.prober.stop()
         self.evaluator.stop()
         self._thread.join(STOP_S)
+        self.notifier.stop()
         with suppress(sqlite3.Error, OSError, ModelwatchError):
             self.evaluator.minutes.close()
         self.looks.close()
@@ -112,9 +123,9 @@ class Journal:
         import logging
 
         self._logger = logging.getLogger("modelwatch.alerts")
-        self._known: dict[str, Any] = {}
+        self._known: dict[str, Alert] = {}
 
-    def __call__(self, alerts: Any, now: float) -> None:
+    def __call__(self, alerts: Sequence[Alert], now: float) -> None:
         """Tell the log of changes."""
         firing = {alert.fingerprint: alert for alert in alerts if alert.severity != "none"}
         for fingerprint, alert in firing.items():
@@ -129,7 +140,7 @@ class Journal:
 class Slos:
     """How the objectives stand; read anew once a minute."""
 
-    def __init__(self, config: Config, live: Path, clock: Callable[[], float] = time.monotonic) -> None:
+    def __init__(self, config: Config, live: Path, clock: SteadyClock) -> None:
         self._config, self._live, self._clock = config, live, clock
         self._lock = threading.Lock()
         self._at = float("-inf")
@@ -143,9 +154,10 @@ class Slos:
         sqlite3.Error, OSError, ModelwatchError   the counts cannot be read.
         """
         with self._lock:
-            if self._clock() - self._at >= SLOS_EVERY_S:
-                self._found = host_slos(self._config, HostCounts(self._live))
-                self._at = self._clock()
+            now = self._clock.monotonic()
+            if now - self._at >= SLOS_EVERY_S:
+                self._found = host_slos(self._config, HostCounts(self._live, self._clock))
+                self._at = now
             return self._found
 
 
@@ -163,10 +175,17 @@ def app_of(parts: Parts, token: str | None = None) -> App:
         from modelwatch.server.web import pages_app
     except ImportError:
         raise MissingExtra("serve: starlette is not installed. Run: pip install 'modelwatch[server]'") from None
-    slos = Slos(parts.config, parts.live)
+    slos = Slos(parts.config, parts.live, parts.clock)
 
     def status() -> dict[str, Any]:
-        return {**parts.status.read(), "evaluation": parts.evaluator.state()}
+        found = alerts_json(parts.evaluator.found)
+        return {**parts.status.read(), "evaluation": parts.evaluator.state(), "alerts": found, "slos": standing()}
+
+    def standing() -> dict[str, Any]:
+        try:
+            return slo_json(slos.read())
+        except (sqlite3.Error, OSError, ModelwatchError) as error:
+            return {"reason": str(error) or repr(error)}
 
     async def alerts(_: Request) -> Response:
         found = await run_in_threadpool(alerts_json, parts.evaluator.found)
