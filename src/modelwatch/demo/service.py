@@ -10,7 +10,7 @@ import os
 import random
 import time
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from fastapi import FastAPI, HTTPException
 from pydantic import BaseModel, Field
@@ -21,6 +21,7 @@ from modelwatch.demo.model import predict
 from modelwatch.integrations.fastapi import instrument
 from modelwatch.server.desk import Desk
 from modelwatch.server.web import pages_app
+from modelwatch.sources.standing import StandingSource
 from modelwatch.sources.status import StatusSource
 
 if TYPE_CHECKING:
@@ -28,7 +29,10 @@ if TYPE_CHECKING:
 
 CONFIG = "MODELWATCH_DEMO_CONFIG"
 INCIDENT, STARTED = "MODELWATCH_DEMO_INCIDENT", "MODELWATCH_DEMO_STARTED"
-PAGES = ("/", "/quality", "/monitor", "/review", "/api", "/fragments", "/static", "/docs", "/redoc", "/openapi.json")
+PAGES = (
+    "/", "/quality", "/drift", "/alerts", "/slos", "/runbooks", "/monitor", "/review", "/api", "/fragments", "/static",
+    "/docs", "/redoc", "/openapi.json",
+)  # fmt: skip
 MODEL = "sentiment_classifier"
 
 
@@ -77,7 +81,12 @@ def create_app() -> FastAPI:
         if note:
             yield note
 
-    status = StatusSource.from_config(load_config(config_path, secrets=False))
+    config = load_config(config_path, secrets=False)
+    status, standing = StatusSource.from_config(config), StandingSource(config)
     status.notes = notes
-    app.mount("/", pages_app(status.read, Desk([monitor.review]) if monitor.review else None))
+
+    def read() -> dict[str, Any]:
+        return {**status.read(), **standing.read()}
+
+    app.mount("/", pages_app(read, Desk([monitor.review]) if monitor.review else None))
     return app

@@ -12,18 +12,36 @@ from markupsafe import Markup
 
 from modelwatch.server import charts, words
 from modelwatch.server.accuracy import WORDS, accuracy
+from modelwatch.server.alertsverdict import alerts_tab
+from modelwatch.server.budgets import budgets, slos_verdict
 from modelwatch.server.health import VERDICTS, Verdict, View
 from modelwatch.server.itself import itself
+from modelwatch.server.moved import drift_verdict, moved
+from modelwatch.server.standing import standing_of
 from modelwatch.server.words import clean, finite
 
 HEALTH, QUALITY, MONITOR, REVIEW = "Health", "Quality", "Monitor", "Review"
-PATHS = {HEALTH: "/", QUALITY: "/quality", MONITOR: "/monitor", REVIEW: "/review"}
-_ICON_COLOURS = {"ok": "#00695a", "warn": "#c96a00", "unk": "#6b48b8", "none": "#6d788c"}
+DRIFT, ALERTS_PAGE, SLOS = "Drift", "Alerts", "SLOs"
+PATHS = {
+    HEALTH: "/", QUALITY: "/quality", DRIFT: "/drift", ALERTS_PAGE: "/alerts", SLOS: "/slos", REVIEW: "/review",
+    MONITOR: "/monitor",
+}  # fmt: skip
+_ICON_COLOURS = {
+    "ok": "#00695a",
+    "crit": "#b0102a",
+    "warn": "#c96a00",
+    "unk": "#6b48b8",
+    "info": "#00699e",
+    "none": "#6d788c",
+}
 _ICON_SHAPES = {
     "ok": '<circle cx="8" cy="8" r="7.5" fill="{0}"/><path d="M4.5 8.3l2.4 2.4 4.6-5" {1}/>',
     "warn": '<path d="M8 .8 15.6 15H.4Z" fill="{0}"/><path d="M8 6v4M8 12.2v.3" {1}/>',
+    "crit": '<path d="M5 .5h6L15.5 5v6L11 15.5H5L.5 11V5Z" fill="{0}"/>'
+    '<path d="M5.3 5.3l5.4 5.4M10.7 5.3l-5.4 5.4" {1}/>',
     "unk": '<circle cx="8" cy="8" r="7.5" fill="{0}"/>'
     '<path d="M5.8 6.2a2.2 2.2 0 1 1 3.1 2c-.6.3-.9.7-.9 1.4M8 12v.3" {1}/>',
+    "info": '<rect x=".5" y=".5" width="15" height="15" rx="4" fill="{0}"/><path d="M8 4.4v.3M8 7.5v4.2" {1}/>',
     "none": '<circle cx="8" cy="8" r="7.5" fill="{0}"/><path d="M5 8h6" {1}/>',
 }
 
@@ -138,18 +156,26 @@ def _tabs(
     status: Mapping[str, Any], chosen: Mapping[str, Any] | None, base: str, model: str | None, page: str
 ) -> list[Tab]:
     right = accuracy(chosen).state
+    standing = standing_of(status, chosen)
+    alerts, alerts_said, firing = alerts_tab(standing)
+    drift, slos = drift_verdict(moved(chosen, standing)), slos_verdict(budgets(status, chosen, standing))
     states = {
         HEALTH: View(status, chosen).state if chosen else "unk",
         QUALITY: right,
+        DRIFT: drift.state,
+        ALERTS_PAGE: alerts,
+        SLOS: slos.state,
         MONITOR: itself(status).verdict.state,
         REVIEW: "ok",
     }
     waiting = finite(((chosen or {}).get("quality") or {}).get("waiting"))
     count = words.number(waiting) if waiting else ""
     said = {name: VERDICTS.get(state, "") for name, state in states.items()} | {QUALITY: WORDS[right]}
+    said |= {DRIFT: drift.word, ALERTS_PAGE: alerts_said, SLOS: slos.word}
     said[REVIEW] = f"{words.plural(waiting, 'sample waits', 'samples wait')} for a label" if waiting else ""
+    waits = {REVIEW: count, ALERTS_PAGE: firing}
     return [
-        Tab(name, f"{base}{path}{query(model)}", states[name], said[name], name == page, count * (name == REVIEW))
+        Tab(name, f"{base}{path}{query(model)}", states[name], said[name], name == page, waits.get(name, ""))
         for name, path in PATHS.items()
     ]
 
@@ -231,12 +257,12 @@ def _choices(status: Mapping[str, Any], chosen: Mapping[str, Any], base: str, pa
                 Markup(charts.spark(rates)),
             )
         )
-    order = ("warn", "unk", "ok")
+    order = ("crit", "warn", "unk", "ok")
     return sorted(found, key=lambda c: (order.index(c.state), c.name))
 
 
 def _fleet(choices: Sequence[Choice]) -> list[tuple[str, str]]:
     """Return how many models are in each state, worst first."""
-    nouns = {"warn": "degraded", "unk": "cannot tell", "ok": "healthy"}
+    nouns = {"crit": "failing", "warn": "degraded", "unk": "cannot tell", "ok": "healthy"}
     counts = {state: sum(c.state == state for c in choices) for state in nouns}
     return [(state, f"{n} {nouns[state]}") for state, n in counts.items() if n]

@@ -1,4 +1,4 @@
-"""The state of a model and the sentences of evidence for it, from a status mapping. States come from readings only."""
+"""The state of a model and its evidence: states are those of its alerts; of readings where none are evaluated."""
 
 from __future__ import annotations
 
@@ -7,9 +7,10 @@ from typing import Any, NamedTuple
 
 from modelwatch.names import OTHER, Metric
 from modelwatch.server import charts, words
+from modelwatch.server.standing import ALERTS_OF, Standing, standing_of
 from modelwatch.server.words import NBSP, clean, finite
 
-VERDICTS = {"ok": "Healthy", "warn": "Degraded", "unk": "Cannot tell"}
+VERDICTS = {"ok": "Healthy", "crit": "Failing", "warn": "Degraded", "unk": "Cannot tell"}
 TITLES = {
     "request_rate": "Request rate",
     "error_ratio": "Error rate",
@@ -17,7 +18,7 @@ TITLES = {
     "prediction_share": "Prediction mix",
 }
 _OUTCOMES = {"ok": "ok", "firing": "warn"}  # every other outcome is one that cannot tell
-_WORST_FIRST = ("warn", "unk", "ok", "none")
+_WORST_FIRST = ("crit", "warn", "unk", "info", "ok", "none")
 
 Model = Mapping[str, Any]
 
@@ -33,6 +34,14 @@ class Check(NamedTuple):
     state: str
     reason: str
     limit: float | None
+
+
+def _judged(check: Check, standing: Standing | None) -> Check:
+    """Return a check with the state of its alerts; beyond its limit for less than they wait, it is information."""
+    if standing is None or standing.reason or check.signal not in ALERTS_OF:
+        return check
+    fires = standing.state_of(*ALERTS_OF[check.signal])
+    return check._replace(state=fires or ("info" if check.state == "warn" else check.state))
 
 
 class Verdict(NamedTuple):
@@ -56,10 +65,12 @@ class View:
         self.regression = model.get("task") == "regression"
         self.details: Mapping[str, Any] = model.get("details") or {}
         self.history: Mapping[str, Any] = model.get("history") or {}
-        self.checks = [_check(reading) for reading in model.get("readings") or ()]
+        self.standing = standing_of(status, model)
+        self.checks = [_judged(_check(reading), self.standing) for reading in model.get("readings") or ()]
         live: Mapping[str, Any] = status.get("live") or {}
         self.unread = clean(live.get("reason") or "no reason is known", 200).rstrip(".") if not live.get("kept") else ""
-        found = worst([c.state for c in self.checks]) if self.checks else "unk"
+        states = ["ok" if c.state == "info" else c.state for c in self.checks] or ["unk"]
+        found = worst([*states, *([self.standing.worst] if self.standing else [])])
         self.state = "unk" if found == "ok" and self.unread else found  # old counts do not prove health
 
     def of(self, signal: str) -> list[Check]:
@@ -118,6 +129,8 @@ def sentence(text: str) -> str:
 
 def verdict(view: View) -> Verdict:
     """Return the one state of a model with its evidence."""
+    if view.standing is not None and view.standing.worst in {"crit", "warn"}:
+        return _fires(view, view.standing)
     firing = [c for c in view.checks if c.state == "warn"]
     silent = [c for c in view.checks if c.state == "unk"]
     word = VERDICTS[view.state]
@@ -131,6 +144,8 @@ def verdict(view: View) -> Verdict:
         return Verdict("warn", word, clause, " ".join([*(finding(view, c) for c in firing[:3]), *rest]))
     if not view.checks:
         return Verdict("unk", word, "nothing is checked", "No check has run for this model. That is not health.")
+    if view.standing is not None and view.standing.worst == "unk":
+        return _unjudged(view.standing)
     if silent:
         reasons = {c.reason for c in silent}
         whole = len(reasons) == 1 and len(silent) == len(view.checks) and silent[0].reason
@@ -140,6 +155,26 @@ def verdict(view: View) -> Verdict:
         told = f"The numbers below may be old: {view.unread}. Nothing was firing when they were read."
         return Verdict("unk", word, "the counts cannot be read", told)
     return Verdict("ok", word, "nothing is firing", _all_well(view))
+
+
+def _fires(view: View, standing: Standing) -> Verdict:
+    """Return the state of alerts that fire: the worst with its numbers, the others by their names."""
+    told = [alert for alert in standing.firing if alert.state in {"crit", "warn"}]
+    titles = list(dict.fromkeys(alert.title for alert in told))
+    others = f" Also: {words.listed(titles[1:4])}." if len(titles) > 1 else ""
+    good = [t for t in _titles(view.checks) if all(c.state in {"ok", "none"} for c in view.checks if c.title == t)]
+    still = f" Still OK: {words.listed(good).lower()}." if good else ""
+    more = "" if len(titles) == 1 else f", and {words.plural(len(titles) - 1, 'more alert fires', 'more alerts fire')}"
+    return Verdict(view.state, VERDICTS[view.state], f"{titles[0]}{more}", f"{told[0].description}{others}{still}")
+
+
+def _unjudged(standing: Standing) -> Verdict:
+    """Return that alerts cannot be told: nobody evaluates them, or one says so itself."""
+    if standing.reason:
+        told = f"No alert can be told: {standing.reason}. Silence is not health: check `modelwatch serve`."
+        return Verdict("unk", VERDICTS["unk"], "the alerts are not evaluated", told)
+    first = next(alert for alert in standing.firing if alert.state == "unk")
+    return Verdict("unk", VERDICTS["unk"], first.title, f"{first.description} Nothing else is firing.")
 
 
 def _titles(checks: Sequence[Check]) -> list[str]:

@@ -11,7 +11,7 @@ from modelwatch.server.words import MISSING, NBSP, clean, finite
 
 STALE_S = 30.0  # counts older than this are not the present
 LEAST_FREE = 2**30  # bytes of the disk that live.db is on: compaction and the log need room
-CHIPS = {"ok": "OK", "warn": "Warning", "unk": "Cannot tell", "info": "Info", "none": "Not told"}
+CHIPS = {"ok": "OK", "crit": "Critical", "warn": "Warning", "unk": "Cannot tell", "info": "Info", "none": "Not told"}
 _UNREAD = "The counts cannot be read now, so nobody knows. See “Counts kept” below."
 
 

@@ -75,7 +75,7 @@ def _picture(series: charts.Series, name: str, show: Callable[[float], str], sta
         told = f"{name}: no values yet."
     else:
         told = f"{name}: newest {show(last[1])} at {words.clock(last[0])} UTC, highest {show(max(known))}."
-    return Markup(charts.line(series, label=told, show=show, tone="s" if state == "warn" else "", **more))
+    return Markup(charts.line(series, label=told, show=show, tone="s" if state in {"warn", "crit"} else "", **more))
 
 
 def _rate(view: View) -> Panel:
@@ -273,7 +273,7 @@ def _mix(view: View) -> Panel:
 
 
 def _bar(share: float | None, state: str) -> Markup:
-    return Markup(charts.bar(share, tone="s" if state == "warn" else ""))
+    return Markup(charts.bar(share, tone="s" if state in {"warn", "crit"} else ""))
 
 
 def shares_over_time(view: View) -> tuple[list[Share], int]:

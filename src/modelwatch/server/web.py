@@ -15,16 +15,31 @@ from starlette.responses import Response
 from starlette.routing import Mount, Route
 from starlette.staticfiles import StaticFiles
 
+from modelwatch.server.alertspage import alerts_fragments, alerts_page
 from modelwatch.server.answers import base_of, error_of, guarded, html, json_of, refused
-from modelwatch.server.frame import HEALTH, MONITOR, PATHS, QUALITY, model_link, model_names, problem_page
+from modelwatch.server.frame import (
+    ALERTS_PAGE,
+    DRIFT,
+    HEALTH,
+    MONITOR,
+    PATHS,
+    QUALITY,
+    SLOS,
+    model_link,
+    model_names,
+    problem_page,
+)
 from modelwatch.server.guards import KnownHost, StrictHeaders
 from modelwatch.server.pages import health_fragments, health_page, monitor_fragments, monitor_page
 from modelwatch.server.quality import quality_fragments, quality_page
 from modelwatch.server.reviewroutes import review_routes
+from modelwatch.server.runbookpage import runbook_page
+from modelwatch.server.slospage import slos_fragments, slos_page
 from modelwatch.server.words import clean
 
 if TYPE_CHECKING:
     from modelwatch.server.desk import Desk
+from modelwatch.server.driftpage import drift_fragments, drift_page
 
 STATIC = Path(__file__).parent / "static"
 
@@ -45,30 +60,42 @@ def pages_app(read_status: ReadStatus, desk: Desk | None = None, *, hosts: Seque
         Names that this server is known by, besides localhost and its addresses; "*" for all.
     """
 
-    def page(path: str, render: Callable[..., str]) -> Route:
+    def chosen(request: Request, picks: Sequence[str]) -> dict[str, str | None]:
+        return {name: request.query_params.get(name) for name in ("model", *picks)}
+
+    def page(path: str, render: Callable[..., str], *picks: str) -> Route:
         async def answer(request: Request) -> Response:
-            base, name = base_of(request), request.query_params.get("model")
+            base, asked = base_of(request), chosen(request, picks)
             status = await run_in_threadpool(read_status)
             try:
-                text = await run_in_threadpool(render, status, base=base, model=name)
+                text = await run_in_threadpool(render, status, base=base, **asked)
             except KeyError:
                 links = [(clean(n), model_link(n, base)) for n in model_names(status)]
-                told = f"There is no model named {clean(name)!r}. The models that report are below."
+                told = f"There is no model named {clean(asked['model'])!r}. The models that report are below."
                 return html(problem_page("No such model", told, base=base, links=links), 404)
             return html(text)
 
         return Route(path, guarded(answer, page=path))
 
-    def fragments(path: str, render: Callable[..., Mapping[str, str]]) -> Route:
+    def fragments(path: str, render: Callable[..., Mapping[str, str]], *picks: str) -> Route:
         async def answer(request: Request) -> Response:
-            name = request.query_params.get("model")
+            asked = chosen(request, picks)
             status = await run_in_threadpool(read_status)
             try:
-                return json_of(await run_in_threadpool(render, status, base=base_of(request), model=name))
+                return json_of(await run_in_threadpool(render, status, base=base_of(request), **asked))
             except KeyError:
-                return error_of(404, "not_found", f"there is no model named {clean(name)!r}")
+                return error_of(404, "not_found", f"there is no model named {clean(asked['model'])!r}")
 
         return Route(path, guarded(answer))
+
+    async def runbook(request: Request) -> Response:
+        base, name = base_of(request), request.path_params["name"]
+        try:
+            return html(runbook_page(name, base=base, model=request.query_params.get("model")))
+        except KeyError:
+            told = f"There is no alert named {clean(name)!r}, so it has no runbook."
+            links = [("All alerts", f"{base}{PATHS[ALERTS_PAGE]}")]
+            return html(problem_page("No such runbook", told, base=base, links=links), 404)
 
     async def status(_: Request) -> Response:
         return json_of(await run_in_threadpool(read_status))
@@ -77,10 +104,17 @@ def pages_app(read_status: ReadStatus, desk: Desk | None = None, *, hosts: Seque
         routes=[
             page(PATHS[HEALTH], health_page),
             page(PATHS[QUALITY], quality_page),
+            page(PATHS[DRIFT], drift_page, "feature"),
+            page(PATHS[ALERTS_PAGE], alerts_page),
+            page(PATHS[SLOS], slos_page),
             page(PATHS[MONITOR], monitor_page),
+            Route("/runbooks/{name}", guarded(runbook, page=PATHS[ALERTS_PAGE])),
             Route("/api/status", guarded(status)),
             fragments("/fragments", health_fragments),
             fragments("/fragments/quality", quality_fragments),
+            fragments("/fragments/drift", drift_fragments, "feature"),
+            fragments("/fragments/alerts", alerts_fragments),
+            fragments("/fragments/slos", slos_fragments),
             fragments("/fragments/monitor", monitor_fragments),
             *review_routes(read_status, desk),
             Mount("/static", StaticFiles(directory=STATIC)),
