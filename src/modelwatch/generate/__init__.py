@@ -6,7 +6,17 @@ from collections.abc import Callable, Iterable, Mapping
 
 from modelwatch.config import Config
 from modelwatch.errors import ConfigError, fault
-from modelwatch.generate import alertmanager, compose, drift, drifttests, kubernetes, prometheus, rules, ruletests
+from modelwatch.generate import (
+    alertmanager,
+    compose,
+    drift,
+    drifttests,
+    grafana,
+    kubernetes,
+    prometheus,
+    rules,
+    ruletests,
+)
 from modelwatch.generate.context import Context, Places
 from modelwatch.generate.writing import Written, differences, write
 from modelwatch.reference import Reference
@@ -17,7 +27,12 @@ Files = dict[str, str]
 
 
 def _kubernetes(context: Context) -> Files:
-    return kubernetes.files(context, rules.files(context) | alertmanager.files(context))
+    made = rules.files(context) | drift.files(context) | alertmanager.files(context) | _grafana(context)
+    return kubernetes.files(context, made)
+
+
+def _grafana(context: Context) -> Files:
+    return grafana.files(context, rules.records_of(context))
 
 
 #: What can be made, by the name that `only` takes.
@@ -26,6 +41,7 @@ PARTS: dict[str, Callable[[Context], Files]] = {
     "rules": lambda context: rules.files(context) | ruletests.files(context),
     "drift-rules": lambda context: drift.files(context) | drifttests.files(context),
     "alertmanager": alertmanager.files,
+    "grafana": _grafana,
     "compose": compose.files,
     "kubernetes": _kubernetes,
 }

@@ -51,6 +51,7 @@ PAGES = {
     "LowModelAccuracy": "quality", "SegmentAccuracyLow": "quality", "HighLowConfidencePredictions": "quality",
     "LabelStarvation": "quality", "SLOBurnRate": "slos", "SLOBudgetExhausted": "slos",
 }  # fmt: skip
+_RECORD = re.compile(r"- record: (\S+:\S+:\S+)")
 _SAMPLES = re.compile(r" \([^()]*\{samples\}[^()]*\)| of \{samples\}")
 
 
@@ -325,6 +326,17 @@ def recordings(context: Context, model: str, taken: Collection[str] = ()) -> lis
         by_pace[SLO_EVERY_S] += _of_slo(context, model, slo)
     groups = [(f"signals {slug(model)}", EVALUATE_S), (f"objectives {slug(model)}", SLO_EVERY_S)]
     return [_group(name, pace, context, by_pace[pace]) for name, pace in groups]
+
+
+def records_of(context: Context) -> dict[str, list[str]]:
+    """Return the names of what is recorded of the models, by signal."""
+    found: dict[str, list[str]] = {}
+    for text in files(context).values():
+        for record in _RECORD.findall(text):
+            signal = record.split(":")[1]
+            if record not in found.setdefault(signal, []):
+                found[signal].append(record)
+    return found
 
 
 def _segments(context: Context, model: str) -> Iterator[Named]:
