@@ -71,6 +71,44 @@ def test_a_complete_list_ends_what_is_not_in_it(either: Database) -> None:
     }  # fmt: skip
 
 
+def test_a_service_that_is_down_ends_nothing(either: Database) -> None:
+    """An evaluator that says ServiceDown in the place of all others does not say that they are over."""
+    outbox = Outbox(either, AT_ONCE)
+    down = Alert("ServiceDown", "critical")
+    outbox.transition([ERRORS], NOW, complete=True)
+    assert told(outbox, NOW) == ["firing"]
+    outbox.transition([down], NOW + 15, complete=True)
+    assert told(outbox, NOW + 15) == ["firing"]
+    assert {known.alert.status for known in outbox.known()} == {"firing"}
+    outbox.transition([], NOW + 30, complete=True)
+    assert told(outbox, NOW + 30) == ["resolved", "resolved"]
+
+
+def test_a_receiver_that_has_nothing_to_fail_at_is_not_broken_for_ever(either: Database) -> None:
+    """An hour later it is forgotten; at the next start at once."""
+    outbox = Outbox(either, AT_ONCE)
+    for again in range(2):
+        now = NOW + again * 1e5
+        outbox.transition([ERRORS], now)
+        outbox.plan(now)
+        outbox.mark(claimed(outbox, "oncall", now), Refused("it answered 404"), now)
+        outbox.transition([ERRORS.ended(now + 1)], now + 1)
+        outbox.plan(now + 1)
+        broken = {known.alert.name: known.alert.status for known in outbox.known()}
+        assert broken["MonitorUnhealthy"] == "firing"
+        if again:
+            outbox.retry_refused(now + 2)
+        else:
+            outbox.prune(now + 60)
+            assert {known.alert.status for known in outbox.known() if known.alert.name == "MonitorUnhealthy"} == {
+                "firing"
+            }
+            outbox.prune(now + 3700)
+        assert "firing" not in {
+            known.alert.status for known in outbox.known() if known.alert.name == "MonitorUnhealthy"
+        }
+
+
 def test_one_notice_is_under_way_to_a_receiver_at_a_time(either: Database) -> None:
     """Of two dispatchers one sends; when it is gone, the other sends the same notice with the same key."""
     first, second = Outbox(either, AT_ONCE), Outbox(either, AT_ONCE)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Collection, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import NamedTuple
 
@@ -175,14 +175,22 @@ def plan(
 
 def _quiet(alerts: Sequence[Known], silences: Sequence[Silence], now: float) -> set[str]:
     """Return the fingerprints of those that are not to be told."""
-    down = {one.alert.model for one in alerts if one.alert.name in MUTES and one.alert.ended_at is None}
-    found = set()
-    for one in alerts:
-        alert = one.alert
-        muted = alert.name not in NEVER_MUTED and bool(down) and ("" in down or alert.model in down)
-        if muted or any(silence.covers(alert, now) for silence in silences):
-            found.add(alert.fingerprint)
-    return found
+    down = down_models(one.alert for one in alerts)
+    return {
+        one.alert.fingerprint
+        for one in alerts
+        if is_muted(one.alert.name, one.alert.model, down) or any(s.covers(one.alert, now) for s in silences)
+    }
+
+
+def down_models(alerts: Iterable[Alert]) -> set[str]:
+    """Return the models that are said to be down; empty text: the whole service."""
+    return {alert.model for alert in alerts if alert.name in MUTES and alert.ended_at is None}
+
+
+def is_muted(name: str, model: str, down: Collection[str]) -> bool:
+    """Tell whether an alert depends on something that is down."""
+    return name not in NEVER_MUTED and bool(down) and ("" in down or model in down)
 
 
 def _is_for(one: Known, receiver: str, policy: Policy, now: float) -> bool:

@@ -14,7 +14,19 @@ from modelwatch.groundtruth.database import Database
 from modelwatch.groundtruth.labelling import insert
 from modelwatch.groundtruth.tables import alert_groups, alert_states, audit, notices, silences
 from modelwatch.notify.alert import Alert, Group, Notice, clean, rank
-from modelwatch.notify.grouping import RECEIVER, UNHEALTHY, Known, Plan, Policy, Silence, Told, passed, plan
+from modelwatch.notify.grouping import (
+    RECEIVER,
+    UNHEALTHY,
+    Known,
+    Plan,
+    Policy,
+    Silence,
+    Told,
+    down_models,
+    is_muted,
+    passed,
+    plan,
+)
 from modelwatch.notify.outcome import Delivered, Outcome, Refused, Retry
 
 LOCK = 0x6E6F74696365  # of PostgreSQL, while alerts change: "notice"
@@ -22,6 +34,7 @@ CLAIM_S = 20.0  # four times as long as a try
 LONGEST_WAIT_S = 3600.0  # a time that is due later is of a clock that was set back since
 UNHEALTHY_AFTER_S = 120.0  # that a receiver takes nothing
 KEPT_S = 30 * 86400.0
+DOUBT_S = 3600.0  # after which a refusal says little of the receiver
 FEW = 500  # alerts that are asked for one by one
 
 
@@ -63,7 +76,7 @@ class Outbox:
         alerts : those that fire (no `ended_at`) or have ended. Of one fingerprint the worst that fires counts.
         now : Unix time.
         complete : these are all there are; others that fire have ended now. What the notifier says of its own
-            receivers is left alone.
+            receivers is left alone, and what depends on a service that is down: nobody can tell.
         """
         given: dict[str, Alert] = {}
         for alert in alerts:
@@ -202,7 +215,10 @@ class Outbox:
         self.database.write(work)
 
     def retry_refused(self, now: float) -> int:
-        """Let what was refused be tried once more where it is the last word on its group: a key may be right by now."""
+        """Let what was refused be tried once more where it is the last word on its group: a key may be right by now.
+
+        No receiver counts as broken any more, until it fails again.
+        """
         last = exists().where(
             alert_groups.c.receiver == notices.c.receiver, alert_groups.c.name == notices.c.name,
             alert_groups.c.model == notices.c.model, alert_groups.c.sent_at == notices.c.made_at,
@@ -210,6 +226,7 @@ class Outbox:
 
         def work(connection: Connection) -> int:
             _alone(connection)
+            _change(connection, {}, now, self.policy.settle_s, ended=_broken(connection).values())
             again = update(notices).where(notices.c.state == "refused", last)
             return int(connection.execute(again.values(state="waiting", due_at=now, done_at=None)).rowcount)
 
@@ -223,10 +240,19 @@ class Outbox:
         return int(self.database.read(lambda connection: connection.execute(query).scalar_one()))
 
     def prune(self, now: float) -> None:
-        """Remove what is older than 30 days, and alerts that are over and that nobody has to be told of."""
+        """Remove what is older than 30 days, and alerts that are over and that nobody has to be told of.
+
+        A receiver that has nothing to fail at any more does not count as broken for ever.
+        """
 
         def work(connection: Connection) -> None:
             _alone(connection)
+            fails = or_(
+                notices.c.state == "waiting", and_(notices.c.state == "refused", notices.c.made_at > now - DOUBT_S)
+            )
+            failing = set(connection.execute(select(notices.c.receiver).where(fails)).scalars())
+            idle = [fingerprint for receiver, fingerprint in _broken(connection).items() if receiver not in failing]
+            _change(connection, {}, now, self.policy.settle_s, ended=idle)
             connection.execute(delete(notices).where(notices.c.made_at < now - KEPT_S))
             connection.execute(delete(silences).where(silences.c.ends_at < now - KEPT_S))
             connection.execute(
@@ -295,13 +321,14 @@ def _change(
         query = query.where(alert_states.c.fingerprint.in_([*given, *over]))
     rows = {row.fingerprint: row for row in connection.execute(query)}
     changed = []
+    down = down_models(given.values())
     for fingerprint, alert in given.items():
         row = rows.get(fingerprint)
         after = _after(alert, _as_known(row) if row else None, now, settle_s)
         if after is not None and (row is None or after != _as_known(row)):
             changed.append(after)
     for fingerprint, row in rows.items():
-        if complete and fingerprint not in given and row.name != UNHEALTHY:
+        if complete and fingerprint not in given and row.name != UNHEALTHY and not is_muted(row.name, row.model, down):
             over.add(fingerprint)
         if fingerprint in over and row.ended_at is None:
             known = _as_known(row)
@@ -329,6 +356,13 @@ def _after(alert: Alert, before: Known | None, now: float, settle_s: float) -> K
         return replace(before, alert=replace(alert, started_at=started))
     by = "" if rank(severity) < rank(before.alert.severity) else before.acknowledged_by
     return Known(replace(alert, started_at=started), now, by)
+
+
+def _broken(connection: Connection) -> dict[str, str]:
+    """Return receivers that are said not to work, and the fingerprint of the alert that says it."""
+    fires = and_(alert_states.c.name == UNHEALTHY, alert_states.c.ended_at.is_(None))
+    found = [_as_known(row).alert for row in connection.execute(select(alert_states).where(fires))]
+    return {alert.labels[RECEIVER]: alert.fingerprint for alert in found if RECEIVER in alert.labels}
 
 
 def _row(known: Known) -> dict[str, Any]:
