@@ -15,6 +15,15 @@ from modelwatch.testing import StuckStore
 from serve.conftest import URL, House, firing
 
 CRITICAL = ("HighErrorRate", "critical")
+SCALED = f"""
+service: {{name: api, health_url: "{URL}"}}
+time_scale: 600
+models:
+  m:
+    version: "1"
+    task: regression
+    slos: {{throughput: {{objective: 9}}, availability: {{objective: 0.9}}, latency: {{threshold: 500ms, objective: 0.9}}}}
+"""
 
 
 def since(parts: Parts) -> float:
@@ -115,7 +124,9 @@ def test_a_lease_that_is_given_back_is_free_at_once(house: House) -> None:
     assert second.evaluator.round()
 
 
-@pytest.mark.parametrize("kept", ["{", "[]", '{"sentiment": {"a": 7}}', '{"sentiment": {"a": [1, 2, 3, 4, 5, 6]}}', "null"])
+@pytest.mark.parametrize(
+    "kept", ["{", "[]", '{"sentiment": {"a": 7}}', '{"sentiment": {"a": [1, 2, 3, 4, 5, 6]}}', "null"]
+)
 def test_states_that_cannot_be_read_begin_anew(house: House, kept: str) -> None:
     """Whatever is in the store, it is evaluated, and then there are states again."""
     parts = house.serve()
@@ -199,8 +210,7 @@ def test_what_was_found_long_ago_is_not_known_now(house: House) -> None:
     [
         'service: {name: api}\nmodels: {m: {version: "1", task: classification, classes: [a, b]}}\n',
         'service: {name: api}\nmodels: {m: {version: "1", task: regression}, n: {version: "2", task: regression}}\n',
-        f'service: {{name: api, health_url: "{URL}"}}\nmodels: {{m: {{version: "1", task: regression, slos: {{throughput: '
-        "{objective: 9}, availability: {objective: 0.9}, latency: {threshold: 500ms, objective: 0.9}}}}\ntime_scale: 600\n",
+        SCALED,
     ],
 )
 def test_the_smallest_configurations(tmp_path: Path, config: str) -> None:

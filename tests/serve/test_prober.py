@@ -100,7 +100,9 @@ def counted(live: Path, clock: FakeClock) -> tuple[dict[str, int], int]:
     totals.apply(changes, {})
     (tally,) = totals.tallies.values()
     table = tally.tables[names.SLICES.name]
-    minutes = {outcome: n for (slo, outcome) in table.rows if slo == "availability" and (n := table.value((slo, outcome)))}
+    minutes = {
+        outcome: n for (slo, outcome) in table.rows if slo == "availability" and (n := table.value((slo, outcome)))
+    }
     return minutes, tally.tables[names.REPLICA_SECONDS.name].total()
 
 
