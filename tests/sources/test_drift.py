@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import random
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,7 @@ from modelwatch.config import load_config
 from modelwatch.kernel import Kernel
 from modelwatch.record.monitor import schema_of
 from modelwatch.reference import Reference
-from modelwatch.signals import Look, Objectives
+from modelwatch.signals import Counts, Objectives
 from modelwatch.signals.drift import ANSWER_PSI, CATEGORY_DRIFT, FEATURE_KS, sides
 from modelwatch.sources.drift import drift_state, watched_of
 from modelwatch.sources.render import status_lines
@@ -201,23 +202,37 @@ def test_time_scale_divides_the_windows(folder: Path) -> None:
     assert watched.windows == (("long", 360), ("short", 15))
 
 
+def counted(folder: Path, make: Callable[[random.Random], Event], n: int, seed: int) -> Counts:
+    """Return n events as counts, as the configuration of the folder wants them."""
+    config, reference = load_config(folder / "modelwatch.yaml"), Reference.load(folder / "reference.json")
+    model = config.models["m"]
+    kernel, chance = Kernel(schema_of(model)), random.Random(seed)
+    events = [make(chance) for _ in range(n)]
+    kernel.fold([("/p", 0.1, None, None, e["prediction"], e["confidence"], e["features"]) for e in events])
+    objectives = Objectives.of(model, reference=reference)
+    return Counts(kernel.tally, kernel.schema, 3600.0, objectives, "1", reference)
+
+
+def test_counts_on_other_bins_than_the_profile_cannot_tell(folder: Path) -> None:
+    """A profile that was made anew meanwhile has other edges than the counts: its features say so, others are judged."""
+    counts, chance = counted(folder, event, 1000, 1), random.Random(99)
+    other = profile(table([event(chance) for _ in range(900)])).reference
+    counts = replace(counts, reference=other)
+    (watched,) = watched_of(load_config(folder / "modelwatch.yaml")).values()
+    state = drift_state(replace(watched, reference=other), "1", {"long": counts, "short": counts})
+    rows = {row["name"]: row for row in state["rows"]}
+    for name in ("length", "weight"):
+        assert rows[name]["reason"] == "counted on other bins than the reference"
+        assert (rows[name]["outcome"], rows[name]["score"], rows[name]["explanation"]) == ("cannot_tell", None, None)
+    assert rows["stars"]["outcome"] == rows["language"]["outcome"] == "ok"
+
+
 @pytest.mark.parametrize("seed", range(6))
 @pytest.mark.parametrize("make", [event, moved])
 def test_scores_are_those_of_the_signals(folder: Path, seed: int, make: Callable[[random.Random], Event]) -> None:
     """The state shows the numbers that alerts are made of: score beyond chance and certainty, feature by feature."""
-    config = load_config(folder / "modelwatch.yaml")
-    model, reference = config.models["m"], Reference.load(folder / "reference.json")
-    kernel, chance = Kernel(schema_of(model)), random.Random(seed)
-    n = [20, 80, 300, 1000, 3000, 6000][seed]
-    events = [make(chance) for _ in range(n)]
-    kernel.fold([("/p", 0.1, None, None, e["prediction"], e["confidence"], e["features"]) for e in events])
-    look = Look(
-        "m", 1e9, lambda _version, _began, _ended: kernel.tally, {"1": kernel.schema},
-        Objectives.of(model, reference=reference), references={"1": reference},
-    )  # fmt: skip
-    counts = look.counts(3600, version="1")
-    assert counts is not None
-    (watched,) = watched_of(config).values()
+    counts = counted(folder, make, [20, 80, 300, 1000, 3000, 6000][seed], seed)
+    (watched,) = watched_of(load_config(folder / "modelwatch.yaml")).values()
     state = drift_state(watched, "1", {"long": counts, "short": counts})
     compared = 0
     for signal in (FEATURE_KS, CATEGORY_DRIFT, ANSWER_PSI):

@@ -94,9 +94,9 @@ def drift_state(watched: Watched, version: str, windows: Mapping[str, Counts]) -
     Returns
     -------
     `reason` : why nothing is compared; None where it is. `has_reference` : whether the model has a profile at all.
-    `windows` : of each its `seconds`, those `covered_s` by counts, and `words`, which say so where it is less. `rows` : of
-    each feature and each part of the answers, the worst first: `name`, `statistic` (KS, TV, PSI), `outcome`, `level`,
-    `score`, `excess`, `smallest`, `n`, `m`, `reason`, the `window` that decided, the decision on each of the `windows`,
+    `windows` : of each its `seconds`, those `covered_s` by counts, and `words`, which say so where it is less. `rows` :
+    of each feature and each part of the answers, the worst first: `name`, `statistic` (KS, TV, PSI), `outcome`,
+    `level`, `score`, `excess`, `smallest`, `n`, `m`, `reason`, the `window` that decided, the decision on each of the `windows`,
     `cells` (shares in training and now) and the `explanation`. `missing` : of each feature the decision on its values
     that are in no bin, over the short window.
     """
@@ -128,7 +128,7 @@ def _span(seconds: int, counts: Counts) -> dict[str, Any]:
     covered = min(counts.covered_s, seconds)
     words = f"the last {ago(seconds)}"
     if covered < seconds - 1:
-        words = f"the last {ago(covered)}: nothing was counted before, so that {ago(seconds)} are not full yet"
+        words = f"the last {ago(covered)}: nothing was counted before, so that the window of {ago(seconds)} is not full"
     name = _SPANS.get(seconds, f"a window of {ago(seconds)}")
     return {"seconds": seconds, "covered_s": covered, "name": name, "words": words}
 
