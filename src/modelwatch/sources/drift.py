@@ -94,11 +94,11 @@ def drift_state(watched: Watched, version: str, windows: Mapping[str, Counts]) -
     Returns
     -------
     `reason` : why nothing is compared; None where it is. `has_reference` : whether the model has a profile at all.
-    `windows` : of each its `seconds`, those `covered_s` by counts, and `words`, which say so where it is less. `rows` :
-    of each feature and each part of the answers, the worst first: `name`, `statistic` (KS, TV, PSI), `outcome`,
-    `level`, `score`, `excess`, `smallest`, `n`, `m`, `reason`, the `window` that decided, the decision on each of the `windows`,
-    `cells` (shares in training and now) and the `explanation`. `missing` : of each feature the decision on its values
-    that are in no bin, over the short window.
+    `windows` : of each its `seconds`, those `covered_s` by counts, and `words`, which say so where it is less. `rows`
+    : of each feature and each part of the answers, the worst first: `name`, `statistic` (KS, TV, PSI), `outcome`,
+    `level`, `score`, `excess`, `smallest`, `n`, `m`, `reason`, the `window` that decided, the decision on each of the
+    `windows`, `cells` (shares in training and now) and the `explanation`. `missing` : of each feature the decision on
+    its values that are in no bin, over the short window.
     """
     lengths = dict(watched.windows)
     spans = {name: _span(lengths[name], counts) for name, counts in windows.items()}
