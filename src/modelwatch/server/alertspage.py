@@ -15,6 +15,8 @@ from modelwatch.server.standing import Alert, Standing, standing_of
 from modelwatch.server.words import finite
 
 SHOWN_FIRING, SHOWN_LINES = 20, 80
+_ASKED = {"ServiceDown", "ReplicaDown"}
+_NOBODY_ASKS = ": nobody asks whether the service answers. Set service.health_url, and run `modelwatch serve`."
 _HIDDEN = {"kind", "model_version", "drift", "level", "window"}  # labels that tell rules of one name apart
 
 
@@ -158,14 +160,19 @@ def _grouped(
 
 def _why(alerts: list[Alert]) -> str:
     reasons = dict.fromkeys(alert.why for alert in alerts if alert.why)
-    return "; ".join(reasons) or "no answer"
+    first = alerts[0]
+    asks = first.name in _ASKED or "availability" in first.labels.values()
+    hint = _NOBODY_ASKS if asks and all(reason.startswith("no ") for reason in reasons) else ""
+    return f"{'; '.join(reasons) or 'no answer'}{hint}"
 
 
 def _quiet(alerts: list[Alert]) -> str:
     told: dict[str, list[str]] = {}
     for alert in alerts:
         if alert.now and alert.limit:
-            told.setdefault(alert.now, []).append(f"{alert.limit} ({_mark(alert)})")
+            limits = told.setdefault(alert.now, [])
+            limit = f"{alert.limit} ({_mark(alert)})"
+            limits += [limit] if limit not in limits else []
         else:
             told.setdefault(alert.why or "quiet", [])
     return "; ".join(f"{now}, fires {', '.join(limits)}" if limits else now for now, limits in told.items())

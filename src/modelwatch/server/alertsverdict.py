@@ -5,6 +5,7 @@ from __future__ import annotations
 from modelwatch.server import words
 from modelwatch.server.health import Verdict
 from modelwatch.server.standing import Standing
+from modelwatch.server.words import plural
 
 WORDS = {"crit": "Critical", "warn": "Warning", "unk": "Cannot tell", "info": "Info"}
 
@@ -25,14 +26,15 @@ def alerts_verdict(standing: Standing | None) -> Verdict:
         "unk": ("check says that it cannot tell", "checks say that they cannot tell"),
         "info": ("notice", "notices"),
     }
-    named = [words.plural(n, *nouns[state]) for state, n in counts.items() if n]
-    after = when(standing)
+    named = [plural(n, *nouns[state]) for state, n in counts.items() if n]
+    after, silent = when(standing), len(standing.silent)
     if standing.worst in {"crit", "warn"}:
-        clause = "the first is below, with what to do" if len(standing.firing) > 1 else "below, with what to do"
+        titles = list(dict.fromkeys(alert.title for alert in standing.firing if alert.state in {"crit", "warn"}))
+        clause = titles[0] + (f", and {len(titles) - 1} more" if len(titles) > 1 else "")
+        missing = f" {plural(silent, 'check has', 'checks have')} no answer." if silent else ""
         return Verdict(standing.worst, f"{'Critical' if standing.worst == 'crit' else 'Warning'}", clause,
-                       f"{words.listed(named)}. {after}")  # fmt: skip
+                       f"{words.listed(named)}. {after}{missing}")  # fmt: skip
     noted = f" {words.listed(named)}, which wakes nobody." if named else ""
-    silent = len(standing.silent)
     if standing.worst == "unk" or silent or not standing.count:
         clause = f"nothing is firing, but {silent} of {standing.count} checks have no answer"
         if standing.worst == "unk":
@@ -45,7 +47,7 @@ def alerts_verdict(standing: Standing | None) -> Verdict:
 
 def when(standing: Standing) -> str:
     """Return how many checks ran, and when."""
-    ran = f"{words.plural(standing.count, 'check', 'checks')} ran"
+    ran = f"{plural(standing.count, 'check', 'checks')} ran"
     return f"{ran} {words.age(standing.age_s)} ago." if standing.age_s is not None else f"{ran}."
 
 

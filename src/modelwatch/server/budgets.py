@@ -18,7 +18,8 @@ TITLES = {
 }  # fmt: skip
 EVENTS = {
     "latency": ("slow", "requests"), "availability": ("down", "minutes"), "error_rate": ("failed", "requests"),
-    "accuracy": ("wrong", "labels, weighted"), "throughput": ("not held", "minutes"), "cost": ("spent", "allowed"),
+    "accuracy": ("wrong, by their weights", "labels"), "throughput": ("not held", "minutes"),
+    "cost": ("spent", "allowed"),
 }  # fmt: skip
 Plain = Mapping[str, Any]
 
@@ -96,7 +97,9 @@ def _kept(one: Plain, kind: str) -> str:
     kept = finite(one.get("compliance"))
     if kind == "throughput" and finite(one.get("held")) is not None:
         return words.rate(finite(one.get("held")))
-    return MISSING if kept is None else percent(kept, 2 if kept > 0.99 else 1)
+    if kept is None or kept >= 1:
+        return MISSING if kept is None else percent(1.0, 0)
+    return f">{NBSP}{percent(0.9999, 2)}" if kept > 0.99995 else percent(kept, 2 if kept > 0.99 else 1)
 
 
 def _plain(value: float | None) -> str:
@@ -124,11 +127,9 @@ def _lasts(one: Plain, left: float | None) -> str:
     told = one.get("forecast")
     said = told[3] if isinstance(told, (list, tuple)) and len(told) > 3 else None
     if left is None:
-        return "cannot tell"
+        return "Cannot tell"
     said = clean(said or "cannot tell", 80)
-    return {"not at this rate": "is not spent at this rate", "spent": "is spent"}.get(
-        said, f"is spent {said}" if said.startswith("in ") else said
-    )
+    return {"not at this rate": "Not spent at this rate", "spent": "Spent"}.get(said, f"Spent {said}")
 
 
 def budget_bar(left: float | None, *, height: int = 12) -> str:
@@ -198,7 +199,7 @@ def slos_verdict(found: Budgets) -> Verdict:
     if burning:
         clause = f"the budget of {words.listed([row.title.lower() for row in burning])} goes too fast"
         first = burning[0]
-        told = f"{first.title}: {first.said}. At this speed the budget {first.lasts}. Hold risky changes."
+        told = f"{first.title}: {first.said}. {first.lasts}. Hold risky changes."
         return Verdict(state, "Burning", clause, f"{told}{unsaid}")
     if silent:
         met = plural(len(found.rows) - len(silent), "objective is", "objectives are")

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from html import escape
 from itertools import pairwise
-from statistics import median
 from typing import Any, NamedTuple
 
 from modelwatch.server.charts import ticks
@@ -28,13 +27,13 @@ class Bin(NamedTuple):
 def bins_of(cells: Sequence[Mapping[str, Any]]) -> list[Bin]:
     """Return bins from cells that are named by their upper edges, the last one open.
 
-    The open ones are drawn as wide as the middle one of the others: their true width is not known.
+    The open ones are drawn as wide as their neighbours: their true width is not known.
     """
     edges = [edge for cell in cells if (edge := finite(cell.get("cell"))) is not None]
     if len(edges) < len(cells) - 1 or not edges or any(b <= a for a, b in pairwise(edges)):
         return []
-    usual = median([b - a for a, b in pairwise(edges)]) if len(edges) > 1 else max(1.0, abs(edges[0]))
-    ends = [edges[0] - usual, *edges, edges[-1] + usual]
+    inner = [b - a for a, b in pairwise(edges)] or [max(1.0, abs(edges[0]))]
+    ends = [edges[0] - inner[0], *edges, edges[-1] + inner[-1]]
     names = [f"up to {edges[0]:.4g}", *(f"{a:.4g}{DASH}{b:.4g}" for a, b in pairwise(edges)), f"above {edges[-1]:.4g}"]
     shares = [(max(0.0, finite(c.get("reference")) or 0.0), max(0.0, finite(c.get("current")) or 0.0)) for c in cells]
     return [

@@ -152,7 +152,7 @@ def _detail(row: Row) -> str:
     picture = Markup(density.overlay(bins, label=label))
     return render(
         "driftdetail", row=row, summary=summary_of(row), picture=picture,
-        details=[clean(d, 300) for d in (told.get("details") or ())[:6]],
+        details=[clean(d, 300) for d in (told.get("details") or ())[:6] if not row.reason or row.reason not in str(d)],
         actions=[clean(a, 200) for a in (told.get("actions") or ())[:6]],
         cells=_most(bins) if bins else _categories(cells), numeric=bool(bins), windows=_windows(row),
         hidden=0 if bins else max(0, len(cells) - SHOWN_CELLS),

@@ -18,6 +18,7 @@ TITLES = {
     "prediction_share": "Prediction mix",
 }
 _OUTCOMES = {"ok": "ok", "firing": "warn"}  # every other outcome is one that cannot tell
+SHORT = 100  # characters of evidence that leave room for a second sentence on one line
 _WORST_FIRST = ("crit", "warn", "unk", "info", "ok", "none")
 
 Model = Mapping[str, Any]
@@ -162,10 +163,11 @@ def _fires(view: View, standing: Standing) -> Verdict:
     told = [alert for alert in standing.firing if alert.state in {"crit", "warn"}]
     titles = list(dict.fromkeys(alert.title for alert in told))
     others = f" Also: {words.listed(titles[1:4])}." if len(titles) > 1 else ""
+    described = f"{told[0].description}{others}"
     good = [t for t in _titles(view.checks) if all(c.state in {"ok", "none"} for c in view.checks if c.title == t)]
-    still = f" Still OK: {words.listed(good).lower()}." if good else ""
+    still = f" Still OK: {words.listed(good).lower()}." if good and len(described) < SHORT else ""
     more = "" if len(titles) == 1 else f", and {words.plural(len(titles) - 1, 'more alert fires', 'more alerts fire')}"
-    return Verdict(view.state, VERDICTS[view.state], f"{titles[0]}{more}", f"{told[0].description}{others}{still}")
+    return Verdict(view.state, VERDICTS[view.state], f"{titles[0]}{more}", f"{described}{still}")
 
 
 def _unjudged(standing: Standing) -> Verdict:

@@ -44,7 +44,6 @@ class Missing(NamedTuple):
     name: str
     state: str
     word: str
-    share: str
     said: str
 
 
@@ -126,7 +125,7 @@ def _missing(one: Plain, standing: Standing | None) -> Missing:
         fires = standing.state_of("MissingValues", feature_name=clean(key, 80))
         state = fires or ("info" if state == "warn" else state)
     reason = sentence(clean(one.get("reason") or "", 240).rstrip("."))
-    return Missing(clean(key, 80) or "(no name)", state, word, words.percent(finite(one.get("score"))), reason)
+    return Missing(clean(key, 80) or "(no name)", state, word, reason)
 
 
 def drift_verdict(found: Moved) -> Verdict:

@@ -154,7 +154,7 @@ def _alert(one: Mapping[str, Any]) -> Alert:
         name, title_of(name, labels), clean(severity, 20),
         "unk" if name == "CannotTell" else STATES.get(severity, "info"), labels,
         str(one.get("state", "")), str(one.get("outcome", "")),
-        _amount(one.get("value"), unit), f"{_OPS.get(op, op)} {limit}".strip() if limit else "",
+        _amount(one.get("value"), unit), _OPS.get(op, "at {}").format(limit) if limit else "",
         finite(one.get("since")), finite(one.get("for_s")) or 0.0,
         clean(one.get("why") or "", 300), clean(one.get("silenced_by") or "", 80),
         clean(one.get("summary") or "", 300), clean(one.get("description") or "", 800),
@@ -163,13 +163,15 @@ def _alert(one: Mapping[str, Any]) -> Alert:
     )  # fmt: skip
 
 
-_OPS = {">": "over", ">=": "from", "<": "under", "<=": "at most"}
+_OPS = {">": "over {}", ">=": "from {} on", "<": "under {}", "<=": "at {} or less"}
 
 
 def _amount(value: Any, unit: Any) -> str:
     known = finite(value)
     if known is None:
         return ""
+    if unit not in {"ratio", "score", "times", ""} and known == int(known):
+        return f"{words.number(known)}{NBSP}{clean(unit, 20)}"
     return amount(known, str(unit or "")).replace(" ", NBSP).replace("-", "\N{MINUS SIGN}")
 
 
