@@ -136,7 +136,8 @@ def evaluate_host(config: Config, counts: HostCounts) -> dict[str, Evaluated]:
         references = {} if reference is None else {config.model(name).version: reference}
         states: Mapping[str, AlertState] = {}
         since = counts.now - REPLAYED_S
-        for look in counts.looks(name, windows_of(rules), objectives, references, since):
+        windows_s, scale = windows_of(rules), config.time_scale
+        for look in counts.looks(name, windows_s, objectives, references, since, time_scale=scale):
             evaluation = evaluate(rules, look, states)
             states = evaluation.states
             found[name] = Evaluated(look, evaluation)
