@@ -11,7 +11,8 @@ from modelwatch.groundtruth.database import Database
 from modelwatch.notify.alert import Alert
 from modelwatch.notify.dispatcher import Dispatcher
 from modelwatch.notify.grouping import Policy
-from modelwatch.notify.outbox import Claim, Outbox
+from modelwatch.notify.outbox import Outbox
+from modelwatch.notify.outboxrows import Claim
 from modelwatch.notify.outcome import Outcome
 from modelwatch.notify.senders.webhook import Webhook
 from modelwatch.testing import acknowledge, reached

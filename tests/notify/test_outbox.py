@@ -10,7 +10,8 @@ from modelwatch.errors import StoreUnavailable
 from modelwatch.groundtruth.database import Database
 from modelwatch.notify.alert import Alert
 from modelwatch.notify.grouping import Policy
-from modelwatch.notify.outbox import CLAIM_S, KEPT_S, UNHEALTHY_AFTER_S, Claim, Outbox
+from modelwatch.notify.outbox import KEPT_S, UNHEALTHY_AFTER_S, Outbox
+from modelwatch.notify.outboxrows import CLAIM_S, Claim
 from modelwatch.notify.outcome import Delivered, Refused, Retry
 from modelwatch.testing import StuckStore
 from notify.conftest import AT_ONCE

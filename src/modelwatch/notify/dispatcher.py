@@ -12,7 +12,8 @@ from typing import TypeVar
 from modelwatch.clock import SteadyClock
 from modelwatch.errors import ModelwatchError
 from modelwatch.notify.client import Client
-from modelwatch.notify.outbox import Claim, Outbox
+from modelwatch.notify.outbox import Outbox
+from modelwatch.notify.outboxrows import Claim
 from modelwatch.notify.outcome import Delivered, Outcome, Retry, back_off
 from modelwatch.notify.senders import Sender
 
