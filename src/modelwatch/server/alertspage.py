@@ -16,7 +16,7 @@ from modelwatch.server.words import finite
 
 SHOWN_FIRING, SHOWN_LINES = 20, 80
 _ASKED = {"ServiceDown", "ReplicaDown"}
-_NOBODY_ASKS = ": nobody asks whether the service answers. Set service.health_url, and run `modelwatch serve`."
+_NOBODY_ASKS = ": nobody asks whether the service answers. Set service.health_url, and run modelwatch serve."
 _HIDDEN = {"kind", "model_version", "drift", "level", "window"}  # labels that tell rules of one name apart
 
 

@@ -13,7 +13,7 @@ WORDS = {"crit": "Critical", "warn": "Warning", "unk": "Cannot tell", "info": "I
 def alerts_verdict(standing: Standing | None) -> Verdict:
     """Return the one state of all alerts of a model."""
     if standing is None:
-        told = "These pages of the service evaluate no alert. Run `modelwatch serve`: it evaluates all, and shows them."
+        told = "These pages of the service evaluate no alert. Run modelwatch serve: it evaluates all, and shows them."
         return Verdict("none", "Not evaluated", "nobody looks at the alerts here", told)
     if standing.reason:
         told = (

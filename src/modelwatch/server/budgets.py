@@ -177,7 +177,7 @@ def slos_verdict(found: Budgets) -> Verdict:
     """Return whether all objectives are met, and which is the most urgent."""
     if found.nobody:
         told = (
-            "This page of the service has no account of budgets. Run `modelwatch serve`: it keeps it and shows it here."
+            "This page of the service has no account of budgets. Run modelwatch serve: it keeps it and shows it here."
         )
         return Verdict("none", "Not evaluated", "nobody looks at the objectives here", told)
     if found.why:

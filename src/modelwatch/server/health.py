@@ -173,7 +173,7 @@ def _fires(view: View, standing: Standing) -> Verdict:
 def _unjudged(standing: Standing) -> Verdict:
     """Return that alerts cannot be told: nobody evaluates them, or one says so itself."""
     if standing.reason:
-        told = f"No alert can be told: {standing.reason}. Silence is not health: check `modelwatch serve`."
+        told = f"No alert can be told: {standing.reason}. Silence is not health: check modelwatch serve."
         return Verdict("unk", VERDICTS["unk"], "the alerts are not evaluated", told)
     first = next(alert for alert in standing.firing if alert.state == "unk")
     return Verdict("unk", VERDICTS["unk"], first.title, f"{first.description} Nothing else is firing.")

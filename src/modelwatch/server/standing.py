@@ -163,7 +163,7 @@ def _alert(one: Mapping[str, Any]) -> Alert:
     )  # fmt: skip
 
 
-_OPS = {">": "over {}", ">=": "from {} on", "<": "under {}", "<=": "at {} or less"}
+_OPS = {">": "over {}", ">=": "at {}", "<": "under {}", "<=": "at {} or less"}
 
 
 def _amount(value: Any, unit: Any) -> str:
