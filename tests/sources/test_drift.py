@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import random
+import time
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -21,7 +22,9 @@ from modelwatch.reference import Reference
 from modelwatch.signals import Counts, Objectives
 from modelwatch.signals.drift import ANSWER_PSI, CATEGORY_DRIFT, FEATURE_KS, sides
 from modelwatch.sources.drift import drift_state, watched_of
+from modelwatch.sources.evaluated import HostCounts, evaluate_host
 from modelwatch.sources.render import status_lines
+from modelwatch.testing import FakeClock
 
 CONFIG = """
 service: {name: shop}
@@ -193,6 +196,21 @@ def test_profile_that_cannot_be_read_any_more_is_a_reason(folder: Path, serve: S
     assert "reference.json: not a reference profile" in watched.problem
     (folder / "reference.json").unlink()
     assert "cannot be read" in watched_of(load_config(folder / "modelwatch.yaml"))["m"].problem
+
+
+def test_alerts_of_a_scaled_time_are_not_muted_for_half_an_hour(folder: Path, serve: Serve) -> None:
+    """A version is new for half an hour; where a minute is an hour, for half a minute, and then its drift is an alert."""
+    (folder / "modelwatch.yaml").write_text(CONFIG + "time_scale: 60\n")
+    serve(moved, 1000)
+    config = load_config(folder / "modelwatch.yaml")
+
+    def firing(seconds: float) -> set[str]:
+        clock = FakeClock(time.time() + seconds)
+        found = evaluate_host(config, HostCounts(config.live, clock))
+        return {verdict.rule.name for verdict in found["m"].evaluation.firing}
+
+    assert "DataDriftDetected" in firing(150)  # for two looks
+    assert "DataDriftDetected" not in firing(-90)
 
 
 def test_time_scale_divides_the_windows(folder: Path) -> None:
