@@ -228,8 +228,10 @@ def load(
 @app.command()
 def check(config: Annotated[Path, typer.Argument(help="The configuration.")] = Path(CONFIG)) -> None:
     """Validate a configuration and say what it will count."""
+    from modelwatch.alerts import rules_of
     from modelwatch.config import load_config
     from modelwatch.record.monitor import schema_of
+    from modelwatch.slo import burn_notes
 
     found = load_config(config)
     for name, model in found.models.items():
@@ -237,8 +239,10 @@ def check(config: Annotated[Path, typer.Argument(help="The configuration.")] = P
         bins = sum(len(shown) + 1 for _, shown in schema.numeric.values())
         typer.echo(
             f"{name} {model.version}: {model.task}, {len(model.features)} features ({bins} bins), "
-            f"{len(schema.latency) + 1} latency buckets an endpoint"
+            f"{len(schema.latency) + 1} latency buckets an endpoint, {len(rules_of(found, name))} alert rules"
         )
+        for note in burn_notes(model):
+            typer.echo(f"  {note}")
     typer.echo(f"{config}: valid")
 
 

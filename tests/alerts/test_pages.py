@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import json
+import subprocess
+import sys
 import time
 from pathlib import Path
 
@@ -121,3 +123,26 @@ def test_alerts_of_a_healthy_service(service: Path) -> None:
     assert (code, text.splitlines()[0]) == (0, f"{MODEL}: 0 firing")
     assert run("slo", "--config", str(service))[0] == 0
     assert run("slo", "--config", str(service), "--month", "--json")[0] == 0
+
+
+def test_check_says_what_was_rescaled_and_refuses_what_cannot_be_alerted_on(service: Path) -> None:
+    """An accuracy page that could never happen is rescaled, and said; a factor without a bucket, and an objective of 0.3, exit 2."""
+    code, text = run("check", str(service))
+    assert code == 0
+    assert "models.sentiment.slos.accuracy: critical: burning 14.4 times too fast would take 216% of bad events" in text
+    for wrong, field in (
+        (TEXT.replace("alerts: {", "alerts: {HighLatencyP95: {critical: 3}, "), "alerts.HighLatencyP95.critical"),
+        (
+            TEXT.replace("accuracy: {}", "accuracy: {objective: 0.3}").replace(
+                "alerts: {", "alerts: {LowModelAccuracy: null, SegmentAccuracyLow: null, "
+            ),
+            "slos.accuracy.objective",
+        ),
+    ):
+        service.write_text(wrong)
+        done = subprocess.run(
+            [sys.executable, "-m", "modelwatch", "check", str(service)], capture_output=True, text=True, check=False
+        )
+        assert done.returncode == 2
+        assert done.stderr.startswith(f"models.sentiment.{field}: ")
+        assert len(done.stderr.splitlines()) == 1

@@ -10,6 +10,7 @@ from modelwatch.config import ModelConfig
 from modelwatch.signals import FAILURES, SLOW, Counts, Events, Signal
 from modelwatch.signals.quality import WRONG, WRONG_LOW, WRONG_RATIO, label_sums
 from modelwatch.signals.service import AVAILABILITY, THROUGHPUT, slices, spending
+from modelwatch.slo.burn import burn_rules
 
 SloType = Literal["latency", "availability", "error_rate", "accuracy", "throughput", "cost"]
 THROUGHPUT_BUDGET = 0.05  # share of minutes that may not hold the load
@@ -104,6 +105,21 @@ def slos_of(model: ModelConfig) -> tuple[Slo, ...]:
         good = f"at most {slos.cost.objective:g} per 1,000 requests"
         found.append(Slo("cost", slos.cost.objective, None, good, _cost))
     return tuple(found)
+
+
+def burn_notes(model: ModelConfig) -> list[str]:
+    """Return what was changed of the usual burn rates, and why, by objective.
+
+    Raises
+    ------
+    ConfigError   an objective is too low to be alerted on.
+    """
+    notes = []
+    for slo in slos_of(model):
+        where = f"models.{model.name}.slos.{slo.kind}"
+        rules = burn_rules(slo.budget, where=f"{where}.objective") if slo.budget is not None else []
+        notes += [f"{where}: {rule.severity}: {rule.note}" for rule in rules if rule.note]
+    return notes
 
 
 def _budget(objective: float) -> float:
