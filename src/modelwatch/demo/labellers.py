@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 import httpx
 
 from modelwatch.errors import ModelwatchError
-from modelwatch.groundtruth.ids import Signer
+from modelwatch.groundtruth.ids import Signer, signer_of
 from modelwatch.groundtruth.queue import claim
 
 if TYPE_CHECKING:
@@ -80,7 +80,7 @@ class Team:
         """Return new items, and who has taken each."""
         try:
             if self._signer is None:
-                self._signer = Signer(self.store.secret())
+                self._signer = signer_of(self.store)
             found = []
             queued = self.store.counts()
             room = queued.waiting - queued.claimed - LEFT

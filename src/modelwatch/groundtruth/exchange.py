@@ -141,7 +141,7 @@ def _from_csv(text: str, where: str) -> Iterator[Incoming | str]:
             f"import: columns of {where!r} are {reader.fieldnames!r}; expected request_id and true_label."
             f" Add {', '.join(missing)}."
         )
-    for row in reader:
+    for row in _rows(reader, where):
         label = _plain(row["true_label"])
         if not label:  # not reviewed yet
             continue
@@ -153,6 +153,15 @@ def _from_csv(text: str, where: str) -> Iterator[Incoming | str]:
             request_id, label, _plain(row.get("reviewer")), _seconds(row.get("at")), _plain(row.get("note")),
             reader.line_num,
         )  # fmt: skip
+
+
+def _rows(reader: csv.DictReader[str], where: str) -> Iterator[dict[str, str]]:
+    try:
+        yield from reader
+    except csv.Error as error:
+        raise ModelwatchError(
+            f"import: line {reader.line_num} of {where!r} cannot be read ({error}). Leave out what is no label."
+        ) from None
 
 
 def _plain(cell: str | None) -> str | None:
@@ -213,7 +222,10 @@ def _value(result: Any) -> str | float | None:
         if isinstance(choices, list) and len(choices) == 1 and isinstance(choices[0], str):
             return choices[0]
         if isinstance(number, int | float) and not isinstance(number, bool):
-            return float(number)
+            try:
+                return float(number)
+            except OverflowError:
+                return None
     return None
 
 

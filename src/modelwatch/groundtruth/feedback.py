@@ -32,12 +32,17 @@ class Answer(NamedTuple):
     content: dict[str, Any]
 
 
+def refusal(status: int, code: str, message: str, **more: Any) -> Answer:
+    """Return the one form of an error."""
+    return Answer(status, {**more, "error": {"code": code, "message": message}})
+
+
 class _Refused(Exception):
     """Ends the reading of a request with an answer."""
 
     def __init__(self, status: int, code: str, message: str, **more: Any) -> None:
         super().__init__(message)
-        self.answer = Answer(status, {**more, "error": {"code": code, "message": message}})
+        self.answer = refusal(status, code, message, **more)
 
 
 class Limiter:
@@ -104,6 +109,11 @@ class Feedback:
             return self._label(request_id, label, reviewer)
         except _Refused as refused:
             return refused.answer
+
+    def is_stuck(self) -> bool:
+        """Tell whether the store did not take what it was given last."""
+        review = self._monitor.review
+        return review is not None and review.writer.kept is False
 
     def _admit(self, authorization: str, client: str) -> None:
         if self._token is not None:

@@ -3,14 +3,21 @@
 from __future__ import annotations
 
 import hmac
+import os
 from hashlib import blake2b
-from typing import NamedTuple
+from typing import TYPE_CHECKING, NamedTuple
 
+from modelwatch.errors import ConfigError
+
+if TYPE_CHECKING:
+    from modelwatch.groundtruth.store import Store
+
+SECRET = "MODELWATCH_SECRET"  # noqa: S105 - the name of a variable
 RAW = 32  # hexadecimal digits of the id itself
 _MINUTE = 8
 _SIGNATURE = 32  # 128 bits
 LENGTH = RAW + _MINUTE + _SIGNATURE
-KEY_BYTES = 32
+SHORTEST_KEY = 16  # bytes
 
 
 class Issued(NamedTuple):
@@ -42,8 +49,10 @@ class Signer:
     """
 
     def __init__(self, key: bytes) -> None:
-        if len(key) < 16:
-            raise ValueError(f"secret: length is {len(key)}; expected at least 16 bytes. Use 32 random bytes.")
+        if len(key) < SHORTEST_KEY:
+            raise ValueError(
+                f"secret: length is {len(key)}; expected at least {SHORTEST_KEY} bytes. Use 32 random bytes."
+            )
         self._key = key if len(key) <= blake2b.MAX_KEY_SIZE else blake2b(key).digest()
 
     def sign(self, request_id: str, now: float) -> str:
@@ -68,3 +77,22 @@ class Signer:
 
     def _signature(self, body: str) -> str:
         return blake2b(body.encode(), digest_size=_SIGNATURE // 2, key=self._key).hexdigest()
+
+
+def signer_of(store: Store) -> Signer:
+    """Return what signs the ids of all who share a store: with `$MODELWATCH_SECRET`, or a key that the store keeps.
+
+    Raises
+    ------
+    ConfigError                     the secret is too short to keep anybody from guessing it.
+    StoreUnavailable, NewerFormat   the key cannot be read now.
+    """
+    given = os.fsencode(os.environ.get(SECRET, ""))
+    if not given:
+        return Signer(store.secret())
+    if len(given) < SHORTEST_KEY:
+        raise ConfigError(
+            f"{SECRET}: length is {len(given)}; expected at least {SHORTEST_KEY} bytes."
+            " Make one with: openssl rand -hex 32"
+        )
+    return Signer(blake2b(given).digest())

@@ -8,13 +8,15 @@ from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from modelwatch.groundtruth.feedback import MOST_BYTES, Feedback
+from modelwatch.groundtruth.feedback import MOST_BYTES, Feedback, refusal
 from modelwatch.integrations.asgi import App, Receive, Scope, Send, respond_json
 
 if TYPE_CHECKING:
     from modelwatch.record.monitor import Monitor
 
 THREADS = 8  # labels that wait for the disk at the same time; they share commits
+MOST_WAITING = 500  # requests that wait for a thread, while the store keeps what it is given
+BUSY = refusal(503, "store_unavailable", "Too many labels wait for the store; send it again in a second.")
 _executor: ThreadPoolExecutor | None = None
 
 
@@ -40,19 +42,28 @@ def feedback_app(monitor: Monitor, token: str | None = None) -> App:
     token : required as a bearer token; by default that of `$MODELWATCH_FEEDBACK_TOKEN`, if it is set.
     """
     feedback = Feedback(monitor, token)
+    waiting = 0
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
+        nonlocal waiting
         body = await _body(receive)
         headers = dict(scope["headers"])
         client = (scope.get("client") or ("",))[0]
-        answer = await asyncio.get_running_loop().run_in_executor(
-            _threads(),
-            feedback.answer,
-            body,
-            scope.get("query_string", b"").decode("latin-1"),
-            headers.get(b"authorization", b"").decode("latin-1"),
-            client,
-        )
+        if waiting >= (THREADS if feedback.is_stuck() else MOST_WAITING):
+            await respond_json(send, BUSY.status, BUSY.content)
+            return
+        waiting += 1
+        try:
+            answer = await asyncio.get_running_loop().run_in_executor(
+                _threads(),
+                feedback.answer,
+                body,
+                scope.get("query_string", b"").decode("latin-1"),
+                headers.get(b"authorization", b"").decode("latin-1"),
+                client,
+            )
+        finally:
+            waiting -= 1
         await respond_json(send, answer.status, answer.content)
 
     return app

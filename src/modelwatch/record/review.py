@@ -4,17 +4,19 @@ from __future__ import annotations
 
 import itertools
 import json
-import os
+import reprlib
+import threading
 import time
 from collections.abc import Callable, Mapping, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
-from modelwatch.errors import ModelwatchError, UnknownLabel
+from modelwatch.errors import ConfigError, ModelwatchError, UnknownLabel
 from modelwatch.events import LabelCount
-from modelwatch.groundtruth.ids import LENGTH, RAW, Signer
+from modelwatch.groundtruth.ids import LENGTH, RAW, Signer, signer_of
 from modelwatch.groundtruth.sampling import Design, chance, halvings, seen_of, stratified, uncertainty, uniform
 from modelwatch.groundtruth.store import REQUEST_ID, Sample, TrueLabel
+from modelwatch.groundtruth.whose import models_of
 from modelwatch.groundtruth.writer import Writer
 from modelwatch.kernel import Kernel
 from modelwatch.labels import is_missing, label_text, name_of, plain_number
@@ -28,14 +30,15 @@ if TYPE_CHECKING:
     from modelwatch.record.monitor import Monitor
     from modelwatch.record.worker import Worker
 
-SECRET = "MODELWATCH_SECRET"  # noqa: S105 - the name of a variable
 FLUSH_S = 2.0
+LOOK_EVERY_S = 1.0  # for the key of a store that could not be read
 BATCH = 1000  # labels in one transaction
 HOUR_S, WEEK_S = 3600.0, 604_800.0
 MONDAY_S = 4 * 86_400.0  # 1970 began on a Thursday
 MOST_ROWS = 20_000  # samples that the strata are told from
 MOST_INPUT = 16_384  # characters of what a reviewer is shown
 MOST_ITEMS, MOST_DEPTH = 5000, 20  # of it, where it is no text
+MOST_TOLD = 20  # classes in a message
 HUGE = 2**63  # whole numbers from here on are shown as floats
 
 
@@ -76,7 +79,9 @@ class Review:
         self._worker = worker
         self.recorder = recorder = worker.recorders[key]
         self.classes = recorder.kernel.schema.classes  # None: a regression
+        self.users = 0  # monitors that are not closed
         self.signer: Signer | None = None
+        self._looking: threading.Thread | None = None
         self._find_key()
         writer.on_matched.append(self.matched)
         writer.follow(worker.path)
@@ -86,25 +91,42 @@ class Review:
 
     def _find_key(self) -> None:
         """Read the key that signs ids; while the store cannot be read, ids are handed out as they are."""
-        given = os.environ.get(SECRET)
         try:
-            self.signer = Signer(blake2b(given.encode()).digest() if given else self.writer.store.secret())
+            self.signer = signer_of(self.writer.store)
+        except ConfigError:
+            raise
         except ModelwatchError as error:
             self.recorder.faults.add("store", error, ours=False)
 
     def sign(self, request_id: str) -> str:
-        """Return a new id as it is handed out."""
+        """Return a new id as it is handed out. Waits for nothing."""
         if self.signer is None:
+            self._look_for_key()
             return request_id
         return self.signer.sign(request_id, self.clock())
 
+    def _look_for_key(self) -> None:
+        """Look for the key again, in a thread of its own, unless one is looking."""
+        if self._looking is None or not self._looking.is_alive():
+            self._looking = threading.Thread(target=self._look, name="modelwatch-key", daemon=True)
+            self._looking.start()
+
+    def _look(self) -> None:
+        with self.writer.io:
+            self._find_key()
+        if self.signer is None:
+            time.sleep(LOOK_EVERY_S)
+
     def recorder_of(self, key: Key) -> Recorder:
         """Return the counts of a version, which may not be served any more."""
-        found = self._worker.recorders.get(key)
-        if found is None:
-            found = Recorder(Kernel(self.recorder.kernel.schema), self._worker.faults)
-            self._worker.add(key, found)
-        return found
+        with self._worker.reading:
+            found = self._worker.recorders.get(key)
+            if found is None:  # on the edges on which it was counted, if it was on this host
+                self._worker.poll()
+                schema = self._worker.host.schemas.get(key, self.recorder.kernel.schema)
+                found = Recorder(Kernel(schema), self._worker.faults)
+                self._worker.add(key, found)
+            return found
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 
@@ -157,13 +179,14 @@ class Review:
 
     def matched(self, labelled: Labelled) -> None:
         """Count a label that had been waiting for its prediction."""
-        if labelled.model_name == self.key.model and labelled.first:
+        if (labelled.model_name, labelled.model_version) == self.key and labelled.first:
             self._count(labelled, None)
 
     def close(self) -> None:
         """Write what waits, and sign no more ids of requests that belong to no monitor."""
         self.writer.flush(FLUSH_S)
-        if self.sign in signing:
+        self.users -= 1
+        if self.users <= 0 and self.sign in signing:
             signing.remove(self.sign)
 
     def adapt(self) -> None:
@@ -204,21 +227,25 @@ class Review:
         ------
         StoreUnavailable, NewerFormat   they may not be stored; sending them again does no harm.
         """
-        answers: list[str | UnknownLabel] = []
-        labels: list[tuple[int, TrueLabel]] = []
-        if any(not self._is_signed(said.request_id) for said in given):
+        if self.signer is None:
+            self.signer = signer_of(self.writer.store)  # else every id would be told to be of nobody
+        known = [self._known(said.request_id, trusted=trusted) for said in given]
+        if any(raw is not None and issued_at is None for raw, issued_at in known):
             self.writer.flush(FLUSH_S)  # an id without a signature may be of nobody: its sample must be there
-        for said in given:
+        models = models_of(self.writer.store, [raw for raw, _ in known if raw is not None])
+        answers: list[str | UnknownLabel] = ["unknown_id"] * len(given)
+        labels: list[tuple[int, TrueLabel]] = []
+        for at, (said, (raw, issued_at)) in enumerate(zip(given, known, strict=True)):
+            review = None if raw is None else self._of(models.get(raw))
             try:
-                label = self._read(said, trusted=trusted)
+                value = (review or self)._value(said.true_label)  # noqa: SLF001 - one of ours
             except UnknownLabel as error:
-                answers.append(error)
+                answers[at] = error
                 continue
-            if label is None:
+            if raw is None or review is None:
                 self.recorder.labels.append(LabelCount(state="unknown_id"))
             else:
-                labels.append((len(answers), label))
-            answers.append("unknown_id")
+                labels.append((at, review._true_label(said, raw, value, issued_at)))  # noqa: SLF001
         for start in range(0, len(labels), BATCH):
             some = labels[start : start + BATCH]
             for (at, label), labelled in zip(some, self.writer.label_many([one for _, one in some]), strict=True):
@@ -228,38 +255,36 @@ class Review:
                 answers[at] = state
         return answers
 
-    def _read(self, said: Said, *, trusted: bool) -> TrueLabel | None:
-        """Return what is to be stored; None for an id that nobody was given.
+    def _of(self, model: str | None) -> Review | None:
+        """Return the review of a model in this process; ours where nobody knows yet of which model it is."""
+        if model in (None, self.key.model):
+            return self
+        return next((review for key, review in list(self._worker.reviews.items()) if key.model == model), None)
 
-        Raises
-        ------
-        UnknownLabel   no label of this model.
-        """
-        value = self._value(said.true_label)
-        raw, issued_at = self._known(said.request_id, trusted=trusted)
-        if raw is None:
-            return None
+    def _true_label(self, said: Said, raw: str, value: str | float, issued_at: float | None) -> TrueLabel:
+        """Return what is to be stored."""
         sampled: bool | None = False
         if issued_at is not None and (luck := chance(raw)) < self.design.most:
             sure = self.settings.weekly_budget is None and self.settings.strategy != "stratified"
             sampled = True if sure and luck < self.design.levels[0] else None
-        return TrueLabel(raw, value, said.reviewer, said.at, issued_at, sampled, said.note)
+        note = said.note if isinstance(said.note, str) else None
+        return TrueLabel(raw, value, _text(said.reviewer), plain_number(said.at), issued_at, sampled, note)
 
     def _count(self, labelled: Labelled, state: str | None) -> None:
         """Count a label, under the model and version that it is about."""
         right = labelled.right if labelled.first else None
         recorder = self.recorder
         if right is not None and labelled.model_name is not None and labelled.model_version is not None:
-            recorder = self.recorder_of(Key(labelled.model_name, labelled.model_version))
+            review = self._of(labelled.model_name) or self
+            recorder = review.recorder_of(Key(labelled.model_name, labelled.model_version))
         recorder.labels.append(LabelCount(None, labelled.segment, labelled.inclusion, right))
         if state is not None:
             self.recorder.labels.append(LabelCount(state))
 
-    def _is_signed(self, request_id: str) -> bool:
-        return self.signer is not None and self.signer.verify(request_id) is not None
-
     def _known(self, request_id: str, *, trusted: bool) -> tuple[str | None, float | None]:
         """Return (the id itself, when it was handed out); None for an id that nobody was given."""
+        if type(request_id) is not str:
+            return None, None
         issued = self.signer.verify(request_id) if self.signer else None
         if issued is not None:
             return issued
@@ -272,15 +297,22 @@ class Review:
             number = plain_number(true_label)
             if number is None:
                 raise UnknownLabel(
-                    f"label: true_label is {true_label!r}; expected a finite number. Send the true value."
+                    f"label: true_label is {_told(true_label)}; expected a finite number. Send the true value."
                 )
             return number
         text = _text(true_label)
         if text is None or (self.classes and text not in self.classes):
+            classes = ", ".join(self.classes[:MOST_TOLD]) + (", …" if len(self.classes) > MOST_TOLD else "")
             raise UnknownLabel(
-                f"label: true_label is {true_label!r}; expected one of {', '.join(self.classes)}. Send the true class."
+                f"label: true_label is {_told(true_label)}; expected one of {classes}. Send the true class."
             )
         return text
+
+
+def _told(value: Any) -> str:
+    """Return a value as a message shows it: short, and without any code of its own."""
+    plain = _plain(value, [10], 2)
+    return reprlib.repr(plain)
 
 
 def raw_id(request_id: str) -> str:
@@ -354,6 +386,8 @@ def open_review(monitor: Monitor, url: str, model: ModelConfig) -> Review:
         writer.store.keep_for(monitor.key.model, truth.retention_s)
         found = Review(monitor.key, monitor.worker, writer, truth)
         monitor.worker.reviews[monitor.key] = found
+    found.users += 1
+    if found.sign not in signing:
         signing.append(found.sign)
     return found
 
