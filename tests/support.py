@@ -15,7 +15,8 @@ def require(name: str) -> str:
     found = shutil.which(name)
     if found is not None:
         return found
-    package = {"promtool": "prometheus", "amtool": "prometheus-alertmanager"}.get(name, name)
+    packages = {"promtool": "prometheus", "amtool": "prometheus-alertmanager", "vmalert": "victoria-metrics"}
+    package = packages.get(name, name)
     reason = f"{name} is not installed; run: apt-get install {package}"
     if os.environ.get("CI") == "true":
         pytest.fail(reason)

@@ -13,6 +13,7 @@ from modelwatch import names
 from modelwatch.alerts import objectives_for
 from modelwatch.generate.context import Context
 from modelwatch.generate.drift import (
+    ANSWERS,
     CATEGORIES,
     NUMBERS,
     PATH,
@@ -53,6 +54,7 @@ ROUNDED = 1e-05
 OFFSET = ROUNDED / math.pi  # so that no expected value lies in the middle between two rounded ones
 EDGES = (1.0, 2.0, 3.0)
 SURE_EDGES = (0.5, 0.7, 0.9)
+VALUE_EDGES = (-10.0, 0.0, 2500000.0)
 FEATURES = {NUMBERS: "number", CATEGORIES: "word"}
 _LEVEL = {"info": 1, "warning": 2, "severe": 3}
 
@@ -63,24 +65,28 @@ REFERENCE: dict[str, Cells] = {
     CATEGORIES: {"a": 5000, "b": 3000, "c": 2000},
     "classes": {"no": 6000, "yes": 4000},
     "confidence": [1000, 2000, 3000, 4000],
+    "value": [4000, 3000, 2000, 1000],
 }
 AS_TRAINED: Rates = {
     NUMBERS: [10, 10, 10, 10],
     CATEGORIES: {"a": 20, "b": 12, "c": 8},
     "classes": {"no": 24, "yes": 16},
     "confidence": [4, 8, 12, 16],
+    "value": [16, 12, 8, 4],
 }
 MOVED: Rates = {
     NUMBERS: [2, 6, 12, 20],
     CATEGORIES: {"a": 4, "b": 12, "c": 24},
     "classes": {"no": 8, "yes": 32},
     "confidence": [14, 14, 8, 4],
+    "value": [4, 8, 14, 14],
 }
 SOMEWHAT: Rates = {
     NUMBERS: [6, 7, 12, 15],
     CATEGORIES: {"a": 13, "b": 12, "c": 15},
     "classes": {"no": 16, "yes": 24},
     "confidence": [8, 11, 11, 10],
+    "value": [13, 12, 9, 6],
 }
 AT_THE_END: Rates = {**AS_TRAINED, NUMBERS: [0, 0, 0, 40], "confidence": [40, 0, 0, 0]}
 NEW_WORDS: Rates = {**AS_TRAINED, CATEGORIES: {"a": 15, "b": 10, "c": 5, "new": 10}, "classes": {"no": 20, "maybe": 20}}
@@ -90,6 +96,7 @@ FEW: Rates = {
     CATEGORIES: {"a": 1, "b": 1, "c": 1},
     "classes": {"no": 3, "yes": 4},
     "confidence": [1, 1, 1, 1],
+    "value": [1, 1, 1, 1],
 }
 NOTHING: Rates = {name: (dict.fromkeys(r, 0) if isinstance(r, Mapping) else [0] * len(r)) for name, r in FEW.items()}
 
@@ -202,6 +209,7 @@ def _counters(scene: Scene, model: str) -> Iterator[dict[str, str]]:
         yield _series(names.EVENTS.name, of, f"0+40x{minutes}")
         yield from _bins(names.FEATURE_VALUE, NUMBERS, numbers, phases, {**of, "feature_name": FEATURES[NUMBERS]})
         yield from _bins(names.CONFIDENCE, "confidence", SURE_EDGES, phases, of)
+        yield from _bins(names.PREDICTION_VALUE, "value", VALUE_EDGES, phases, of)
         for metric, part, label, more in (
             (names.FEATURE_CATEGORY, CATEGORIES, "category", {"feature_name": FEATURES[CATEGORIES]}),
             (names.PREDICTIONS, "classes", "predicted_class", {}),
@@ -220,6 +228,7 @@ def _profile(scene: Scene, model: str) -> Iterator[dict[str, str]]:
         for metric, part, edges, more in (
             (names.FEATURE_REFERENCE_CDF, NUMBERS, EDGES, {"feature_name": FEATURES[NUMBERS]}),
             (names.CONFIDENCE_REFERENCE_CDF, "confidence", SURE_EDGES, {}),
+            (names.VALUE_REFERENCE_CDF, "value", VALUE_EDGES, {}),
         ):
             m = _total(REFERENCE[part])
             shares = accumulate(_values(REFERENCE[part]))
@@ -236,7 +245,7 @@ def _profile(scene: Scene, model: str) -> Iterator[dict[str, str]]:
         for part, feature in FEATURES.items():
             labels = {**of, "feature_name": feature}
             yield _series(names.FEATURE_REFERENCE_SAMPLES.name, labels, f"{_total(REFERENCE[part]):g}{times}")
-        for part in ("classes", "confidence"):
+        for part in ANSWERS:
             labels = {**of, "of": part}
             yield _series(names.PREDICTION_REFERENCE_SAMPLES.name, labels, f"{_total(REFERENCE[part]):g}{times}")
 
