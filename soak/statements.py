@@ -177,6 +177,35 @@ STATEMENTS: dict[int, Statement] = {
         ),
     ),
     33: Statement("A label costs the same with a thousand samples and with millions.", beside="`make bench`"),
+    41: Statement(
+        "A try to tell a receiver takes five seconds at most, whatever the receiver does, and no receiver waits for another.",
+        (
+            "notify/test_client.py::test_a_receiver_without_an_answer_costs_the_wall_time_at_most",
+            "notify/test_dispatcher.py::test_a_receiver_that_hangs_delays_no_other",
+            "notify/test_senders.py::test_a_mail_server_that_hangs_costs_the_wall_time_at_most",
+        ),
+    ),
+    42: Statement(
+        "A change of an alert is on the disk before anybody is told: kill -9 loses no notice, and one that comes twice has "
+        "the same key.",
+        ("notify/test_deaths.py::test_kills_lose_no_notice",),
+    ),
+    43: Statement(
+        "What a receiver does not take is tried again with patience; after an outage the present is told and not the past; "
+        "what it refuses is told through another one.",
+        (
+            "notify/test_outbox.py::test_after_an_outage_the_present_is_told_and_not_the_past",
+            "notify/test_dispatcher.py::test_retry_after_is_obeyed_by_all_that_goes_to_the_receiver",
+            "notify/test_dispatcher.py::test_what_a_receiver_refuses_is_told_through_another",
+        ),
+    ),
+    44: Statement(
+        "A storm is one notice an alert, model and receiver in each interval; a value that flaps for an hour is two.",
+        (
+            "notify/test_grouping.py::test_a_storm_is_a_notice_a_model_and_receiver",
+            "notify/test_grouping.py::test_a_flapping_value_is_two_notices_an_hour",
+        ),
+    ),
     47: Statement(
         "A label that was acknowledged outlives kill -9; a torn log costs its tail only.",
         (

@@ -2,124 +2,24 @@
 
 from __future__ import annotations
 
-import json
-import socket
 import socketserver
 import ssl
 import subprocess
 import threading
-import time
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Callable, Iterator
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
 
+from modelwatch.testing.receivers import Received, Receiver, running_receiver
 
-@dataclass(frozen=True)
-class Request:
-    """What came."""
-
-    path: str
-    headers: Mapping[str, str]
-    body: Any
-    at: float
+Web = Receiver
 
 
-@dataclass
-class Web:
-    """An HTTP server. `answer` says what it does: a status, (status, headers), "hang", "drip", "drip body" or "reset"."""
-
-    url: str
-    requests: list[Request] = field(default_factory=list)
-    answer: Callable[[Request], Any] = lambda request: 200
-    words: str = "ok"
-    stopping: threading.Event = field(default_factory=threading.Event)
-
-    def ids(self) -> list[str]:
-        """Return the idempotency keys that came, in order."""
-        return [request.headers["Idempotency-Key"] for request in self.requests]
-
-
-class _Handler(BaseHTTPRequestHandler):
-    protocol_version = "HTTP/1.1"
-    web: Web
-
-    def do_POST(self) -> None:
-        body = self.rfile.read(int(self.headers.get("Content-Length", 0)))
-        request = Request(self.path, dict(self.headers.items()), json.loads(body), time.monotonic())
-        answer = self.web.answer(request)
-        self.web.requests.append(request)
-        if answer == "hang":
-            self.web.stopping.wait(30)
-        elif answer == "reset":
-            self.connection.setsockopt(socket.SOL_SOCKET, socket.SO_LINGER, b"\1\0\0\0\0\0\0\0")
-            self.connection.close()
-        elif answer in ("drip", "drip body"):
-            head = b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" if answer == "drip body" else b""
-            self._drip(head)
-        else:
-            status, headers = answer if isinstance(answer, tuple) else (answer, {})
-            words = self.web.words.encode()
-            self.send_response(status)
-            for name, value in {"Content-Length": str(len(words)), **headers}.items():
-                self.send_header(name, value)
-            self.end_headers()
-            self.wfile.write(words)
-
-    do_GET = do_POST
-
-    def _drip(self, head: bytes) -> None:
-        text = head + b"HTTP/1.1 200 OK\r\n" + b"X-Slow: yes\r\n" * 100
-        try:
-            self.wfile.write(head)
-            for byte in text[len(head) :]:
-                self.wfile.write(bytes([byte]))
-                if self.web.stopping.wait(0.2):
-                    return
-        except OSError:
-            pass
-
-    def log_message(self, *_: Any) -> None:
-        """Say nothing."""
-
-    def handle_one_request(self) -> None:
-        try:
-            super().handle_one_request()
-        except OSError:
-            self.close_connection = True
-
-
-class _Server(ThreadingHTTPServer):
-    daemon_threads = True
-    request_queue_size = 50
-
-    def handle_error(self, *_: Any) -> None:
-        """A client that went away is what the tests are about."""
-
-
-@contextmanager
-def web(answer: Callable[[Request], Any] | None = None, tls: Path | None = None, port: int = 0) -> Iterator[Web]:
-    """Run an HTTP server until the block ends; `tls`: a file with its key and certificate."""
-    kept = Web("")
-    if answer is not None:
-        kept.answer = answer
-    server = _Server(("127.0.0.1", port), type("Handler", (_Handler,), {"web": kept}))
-    if tls is not None:
-        context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
-        context.load_cert_chain(tls)
-        server.socket = context.wrap_socket(server.socket, server_side=True)
-    kept.url = f"{'https' if tls else 'http'}://127.0.0.1:{server.server_address[1]}"
-    thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-    thread.start()
-    try:
-        yield kept
-    finally:
-        kept.stopping.set()
-        server.shutdown()
-        server.server_close()
-        thread.join()
+def web(answer: Callable[[Received], Any] | None = None, tls: Path | None = None) -> AbstractContextManager[Receiver]:
+    """Run a web server that takes notices; `tls`: a file with its key and certificate."""
+    return running_receiver(answer, certificate=tls)
 
 
 @dataclass

@@ -3,6 +3,7 @@
 from modelwatch.testing.deaths import Death, KillAt, acknowledge, reached
 from modelwatch.testing.faults import ClockJump, FakeClock, StuckStore, TornFile
 from modelwatch.testing.postgres import Postgres, running_postgres
+from modelwatch.testing.receivers import HangingSink, Received, Receiver, running_receiver
 from modelwatch.testing.servers import Prometheus, Service, running_prometheus, running_service
 from modelwatch.testing.streams import HOSTILE, stream
 
@@ -11,9 +12,12 @@ __all__ = [
     "ClockJump",
     "Death",
     "FakeClock",
+    "HangingSink",
     "KillAt",
     "Postgres",
     "Prometheus",
+    "Received",
+    "Receiver",
     "Service",
     "StuckStore",
     "TornFile",
@@ -21,6 +25,7 @@ __all__ = [
     "reached",
     "running_postgres",
     "running_prometheus",
+    "running_receiver",
     "running_service",
     "stream",
 ]
