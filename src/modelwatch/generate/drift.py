@@ -272,7 +272,8 @@ class Window:
     def _distances(self) -> Iterator[Rule]:
         n, v, s = self.of("samples"), self.of("variance"), self.of("share", "model_feature_cell")
         upto, cells = self.of("upto", "model_feature_bin"), self.of("bins")
-        q = f"({SHARE} or {s} * 0)"  # what the reference does not have has share 0
+        q = self.of("expected", "model_feature_cell")
+        yield _record(q, f"({SHARE} and on ({KEY}) ({n} > 0)) or {s} * 0")  # what training did not have has share 0
         yield _record(v, f"1 / ({n} > 0) + on ({KEY}) 1 / {SIZE}")
         yield _record(cells, f"count by ({KEY}) ({s})")
         gap = f"abs({upto} / on ({KEY}) group_left () ({n} > 0) - on ({KEY}, upper) {CDF})"
