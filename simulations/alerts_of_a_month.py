@@ -151,7 +151,7 @@ class Incident:
 
 
 INCIDENTS = (
-    Incident("errors", ("HighErrorRate", "SLOBurnRate"), "TimeoutError", fail=0.125),
+    Incident("errors", ("HighErrorRate",), "TimeoutError", fail=0.125),
     Incident("latency", ("HighLatencyP95", "SLOBurnRate"), "/predict", delay_s=0.7),
     Incident("drift", ("DataDriftDetected",), "language", minutes=360, foreign=0.5),
     Incident("accuracy", ("LowModelAccuracy", "SLOBurnRate"), "books", minutes=1440, wrong=0.5),

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 from alerts.life import MODEL, REFERENCE, Life, Minute, labels, requests
-from modelwatch.alerts import Rule, message, objectives_for, rules_of
+from modelwatch.alerts import Rule, message, objectives_for, rules_of, why_quiet
 from modelwatch.alerts.pages import SECTIONS, runbook
 from modelwatch.catalogue import ALERTS
 from modelwatch.config import parse_config
@@ -371,6 +371,64 @@ def test_the_version_that_fails_is_named() -> None:
     assert life.look is not None
     told = message(life.evaluation.firing[0], life.look)
     assert any("It is version 2: 30.0%, against 1 0.0%" in sentence for sentence in told.culprits)
+
+
+def test_the_slow_version_the_wrong_version_and_more_load_are_named() -> None:
+    """Latency: the version, and three times the requests (and a minute more of them) of an hour ago. Labels: the version that is wrong."""
+    life = life_of("HighLatencyP95/critical")
+    for minute in range(60):
+        life.live(Minute(requests(50, seed=minute)))
+    life.began["2"] = life.began["1"]
+    for minute in range(16):
+        life.version = "1"
+        life.live(Minute(requests(100, seed=minute)))
+        life.version = "2"
+        life.live(Minute(requests(200, seed=minute, slow=60)))
+    assert life.look is not None
+    told = " ".join(message(life.evaluation.firing[0], life.look).culprits)
+    assert "Requests are 3.2 times those of an hour ago." in told
+    assert "It is version 2: 30.0%, against 1 0.0%" in told
+    life = life_of("LowModelAccuracy/critical")
+    life.began["2"] = life.began["1"]
+    for _ in range(35):
+        life.version = "1"
+        life.live(Minute(requests(5), labels(9, 1)))
+        life.version = "2"
+        life.live(Minute(requests(5), labels(2, 8)))
+    assert life.look is not None
+    told = " ".join(message(life.evaluation.firing[0], life.look).culprits)
+    assert "It is version 2: 80.0%, against 1 10.0%" in told
+
+
+def test_a_version_that_vanishes_takes_its_alert_along_after_an_hour() -> None:
+    """The drifting version is gone from all counts: its alert is held for an hour, says so, and is over."""
+    life = life_of("MissingValues/warning")
+    assert life.until(traffic(missing=0.3), 40) is not None
+    life.deploy("2")
+    del life.began["1"]
+    held = 0
+    for minute in range(70):
+        found = [v for v in life.live(Minute(requests(200, seed=minute))).verdicts if v.phase == "firing"]
+        held += bool(found)
+        if found:
+            assert found[0].labels["model_version"] == "1"
+            assert "cannot be told now: nothing is counted of it any more" in why_quiet(found[0], life.now)
+    assert 59 <= held <= 61
+    assert life.states == {}
+
+
+def test_why_quiet() -> None:
+    """Waiting, firing, kept and healthy alerts say so in a few words."""
+    life = life_of("HighErrorRate/critical")
+    said = []
+    for failed in (0, 20, 20, 20, 20, 20, 20, 20, 0, 0, 0, 0, 0, 0, 0, 0, 0):
+        life.live(Minute(requests(200, failed=failed)))
+        said.append(why_quiet(life.evaluation.verdicts[0], life.now))
+    assert said[0] == "0 %, fires at > 5 %"
+    assert "for 1 min of 5 min" in said
+    assert "firing for 0 s" in said
+    assert any("not seen any more" in each for each in said)
+    assert said[-1] == "0 %, fires at > 5 %"
 
 
 def test_a_worse_alert_silences_the_lesser_ones() -> None:

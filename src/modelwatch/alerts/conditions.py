@@ -95,7 +95,9 @@ class Clause:
 
     def promql(self, selector: str, objectives: Objectives) -> str | None:
         """Return the comparison as PromQL, with its smallest sample."""
-        window = f"{round(self.window_s)}s" + (f" offset {round(self.offset_s)}s" if self.offset_s else "")
+        window = f"{max(round(self.window_s), 1)}s" + (
+            f" offset {max(round(self.offset_s), 1)}s" if self.offset_s else ""
+        )
         value = self.signal.promql(selector, window, objectives)
         if value is None:
             return None
