@@ -128,5 +128,6 @@ def test_what_cannot_be_made_durable_is_not_acknowledged(monitor, request_id, tm
     with StuckStore(tmp_path / "truth.db"):
         answer = feedback.answer(given)
         assert (answer.status, answer.content["error"]["code"]) == (503, "store_unavailable")
+        assert "truth.db" not in answer.content["error"]["message"]
     assert feedback.answer(given).status == 200
     assert monitor.review.writer.store.rows("m").labels.tolist() == ["a"]

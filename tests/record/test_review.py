@@ -2,18 +2,21 @@
 
 from __future__ import annotations
 
+import os
 import random
 import re
 import subprocess
 import sys
 import threading
+import time
 from pathlib import Path
 
 import pytest
 
 import modelwatch
+from counting import query
 from hostile import CORPUS
-from modelwatch.errors import StoreUnavailable, UnknownLabel
+from modelwatch.errors import ConfigError, StoreUnavailable, UnknownLabel
 from modelwatch.groundtruth.ids import LENGTH
 from modelwatch.groundtruth.sampling import chance
 from modelwatch.record.monitor import Monitor
@@ -150,6 +153,180 @@ def test_a_label_counts_for_the_version_that_answered(make):
     new.flush(10)
     lines = [line for line in new.metrics().decode().splitlines() if line.startswith("ml_labels_total{")]
     assert lines == ['ml_labels_total{model_name="m",model_version="1",segment="books",outcome="wrong"} 1']
+
+
+TWO_MODELS = """
+service: {name: api}
+models:
+  first: {version: "1", task: classification, classes: [a, b], features: {x: numeric}, ground_truth: {sampling_rate: 1}}
+  other: {version: "1", task: classification, classes: [a, c], features: {y: numeric}, ground_truth: {sampling_rate: 1}}
+store: sqlite:///truth.db
+"""
+
+
+def labelled(monitor):
+    """Return {(model, outcome): labels} of the page."""
+    assert monitor.flush(10)
+    page = monitor.metrics().decode()
+    found = re.findall(r'^ml_labels_total\{model_name="(\w+)".*outcome="(\w+)"\} (\d+)', page, re.MULTILINE)
+    return {(model, outcome): int(n) for model, outcome, n in found}
+
+
+def test_a_label_of_another_model_of_the_process(tmp_path):
+    """It is judged by the classes of the model that answered, and counted for it."""
+    (tmp_path / "modelwatch.yaml").write_text(TWO_MODELS)
+    first, other = (Monitor.from_config(tmp_path / "modelwatch.yaml", name) for name in ("first", "other"))
+    ids = [answer(other) for _ in range(3)]
+    assert other.flush(10)
+    assert first.label(ids[0], "c", trusted=False) == "matched"
+    assert first.label(ids[1], "a", trusted=False) == "matched"
+    with pytest.raises(UnknownLabel, match="expected one of a, c"):
+        first.label(ids[2], "b", trusted=False)
+    assert labelled(other) == {("other", "correct"): 1, ("other", "wrong"): 1}
+    first.close()
+    other.close()
+
+
+def test_a_label_of_a_model_of_another_process(tmp_path):
+    """It is of no request of this service; nothing is written of the other model."""
+    (tmp_path / "modelwatch.yaml").write_text(TWO_MODELS)
+    code = (
+        "import sys; from modelwatch import Monitor\n"
+        f"m = Monitor.from_config({str(tmp_path / 'modelwatch.yaml')!r}, 'other')\n"
+        "r = m.request('/p'); r.__enter__(); r.predicted('a'); r.__exit__(None, None, None); print(r.id); m.close()"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    first = Monitor.from_config(tmp_path / "modelwatch.yaml", "first")
+    schemas = "SELECT * FROM models WHERE model = 'other'"
+    before = query(tmp_path / "live.db", schemas)
+    assert first.label(made, "a", trusted=False) == "unknown_id"
+    assert labelled(first) == {}
+    assert query(tmp_path / "live.db", schemas) == before
+    assert len(before) == 1
+    assert first.review.writer.store.rows("other").labels.tolist() == []
+    first.close()
+
+
+def test_a_label_of_an_earlier_version_leaves_its_edges(tmp_path):
+    """What the version has counted stays comparable: its schema in live.db is not that of the next version."""
+    config, live = tmp_path / "modelwatch.yaml", tmp_path / "live.db"
+    config.write_text(TWO_MODELS)
+    code = (
+        "import sys; from modelwatch import Monitor\n"
+        f"m = Monitor.from_config({str(config)!r}, 'first')\n"
+        "r = m.request('/p'); r.__enter__(); r.predicted('a', features={'x': 1.5}); r.__exit__(None, None, None)\n"
+        "print(r.id); m.close()"
+    )
+    made = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True).stdout.strip()
+    config.write_text(
+        TWO_MODELS.replace('first: {version: "1"', 'first: {version: "2"').replace("x: numeric", "z: numeric")
+    )
+    old = "SELECT schema, revision FROM models WHERE model = 'first' AND version = '1'"
+    before = query(live, old)
+    new = Monitor.from_config(config, "first")
+    assert new.label(made, "b") == "matched"
+    assert labelled(new) == {("first", "wrong"): 1}
+    assert query(live, old) == before
+    assert len(before) == 1
+    assert b'ml_feature_value_count{model_name="first",model_version="1",feature_name="x"} 1' in new.metrics()
+    new.close()
+
+
+def test_two_versions_in_one_process_count_an_early_label_once(tmp_path):
+    """The label that waited for its prediction is counted by the review that made the prediction."""
+    config = write(tmp_path)
+    one = Monitor.from_config(config)
+    two = Monitor.from_config(write(tmp_path, version="2"))
+    signed = one.review.sign("ab" * 16)
+    assert one.label(signed, "b") == "matched"
+    one.record("/predict", 0.1, "a", 0.9, request_id=signed)
+    assert labelled(one) == {("m", "wrong"): 1}
+    one.close()
+    two.close()
+
+
+def test_a_store_that_comes_back_signs_ids(make, tmp_path):
+    """A service begins without its store: ids are plain and labels refused; once it is there, neither is."""
+    (tmp_path / "truth.db").mkdir()
+    monitor = make()
+    first = answer(monitor)
+    assert len(first) == 32
+    with pytest.raises(StoreUnavailable):
+        monitor.label("0" * LENGTH, "a", trusted=False)
+    (tmp_path / "truth.db").rmdir()
+    deadline = time.monotonic() + 30
+    while len(signed := answer(monitor)) != LENGTH and time.monotonic() < deadline:
+        time.sleep(0.05)
+    assert monitor.label(signed, "a", trusted=False) == "matched"
+    assert monitor.label(first, "a") == "matched"  # it was kept, too
+
+
+def test_a_secret_signs_for_every_store_that_has_it(make, tmp_path, monkeypatch):
+    """One that is long enough; a short one is refused when the service begins."""
+    monkeypatch.setenv("MODELWATCH_SECRET", "sixteen letters.")
+    signed = answer(make())
+    folder = tmp_path / "elsewhere"
+    folder.mkdir()
+    elsewhere = Monitor.from_config(write(folder))
+    assert elsewhere.review.signer.verify(signed).request_id == signed[:32]
+    elsewhere.close()
+    monkeypatch.setenv("MODELWATCH_SECRET", "fifteen letters")
+    (tmp_path / "short").mkdir()
+    with pytest.raises(ConfigError, match="MODELWATCH_SECRET: length is 15; expected at least 16"):
+        Monitor.from_config(write(tmp_path / "short"))
+
+
+def test_hostile_labels_raise_what_is_documented(make):
+    """Any value in any place of a label is refused, taken as none, or of nobody: never another exception."""
+    monitor = make(rate=0.5)
+    known = answer(monitor)
+    for case in CORPUS:
+        for place in ("request_id", "true_label", "reviewer", "at", "note"):
+            arguments = {"request_id": known, "true_label": "a", place: case.make()}
+            try:
+                monitor.label(**arguments)
+            except UnknownLabel as error:
+                assert place == "true_label"
+                assert len(str(error)) < 300
+
+
+def test_one_of_two_monitors_is_closed(tmp_path):
+    """The other one's ids are signed as before, and those of one that is opened again."""
+    config = write(tmp_path)
+    one, two = Monitor.from_config(config), Monitor.from_config(config)
+
+    def handed_out(monitor):
+        return monitor.endpoint("/p")(lambda: modelwatch.current_request().id)()
+
+    one.close()
+    assert len(handed_out(two)) == LENGTH
+    two.close()
+    assert len(handed_out(two)) == 32
+    again = Monitor.from_config(config)
+    assert len(handed_out(again)) == LENGTH
+    again.close()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this platform has no fork")
+@pytest.mark.parametrize("first", [True, False])
+def test_a_fork_with_a_store(make, tmp_path, first):
+    """As gunicorn --preload does, before the first request and after it: children and parent answer and take labels."""
+    code = (
+        "import os, sys; from modelwatch import Monitor\n"
+        f"m = Monitor.from_config({str(write(tmp_path))!r})\n"
+        "def one():\n"
+        "    with m.request('/p') as r: r.predicted('a')\n"
+        "    return m.label(r.id, 'a', trusted=False)\n"
+        f"states = [one()] if {first} else []\n"
+        "for _ in range(2):\n"
+        "    child = os.fork()\n"
+        "    if not child: os._exit(0 if one() == 'matched' and m.flush(10) else 1)\n"
+        "    states.append(os.waitpid(child, 0)[1])\n"
+        "print([*states, one()]); m.close()"
+    )
+    done = subprocess.run([sys.executable, "-W", "ignore", "-c", code], capture_output=True, text=True, timeout=60)
+    assert done.stdout.strip() == str([*["matched"] * first, 0, 0, "matched"]), done.stderr
+    assert counts(make(), "ml_labels_total") == {("__none__", "correct"): 3 + first}
 
 
 @pytest.mark.parametrize("label", ["c", "", None, object(), float("nan"), "\ud800"])

@@ -128,8 +128,8 @@ class Feedback:
             state = self._monitor.label(request_id, label, reviewer=reviewer, trusted=False)
         except UnknownLabel as error:
             raise _Refused(422, "unknown_label", str(error)) from None
-        except ModelwatchError as error:
-            raise _Refused(503, "store_unavailable", f"The label may not be stored; send it again. {error}") from None
+        except ModelwatchError:  # its words are of the host, and in its log: not for clients
+            raise _Refused(503, "store_unavailable", "The label may not be stored; send it again.") from None
         if state == "unknown_id":
             raise _Refused(404, "unknown_id", "No request of this service has this id.", state=state)
         kept = state in ("matched", "duplicate", "conflict")

@@ -267,8 +267,8 @@ class Review:
         if issued_at is not None and (luck := chance(raw)) < self.design.most:
             sure = self.settings.weekly_budget is None and self.settings.strategy != "stratified"
             sampled = True if sure and luck < self.design.levels[0] else None
-        note = said.note if isinstance(said.note, str) else None
-        return TrueLabel(raw, value, _text(said.reviewer), plain_number(said.at), issued_at, sampled, note)
+        note, at = _plain_text(said.note), plain_number(said.at)
+        return TrueLabel(raw, value, _text(said.reviewer), at, issued_at, sampled, note)
 
     def _count(self, labelled: Labelled, state: str | None) -> None:
         """Count a label, under the model and version that it is about."""
@@ -281,16 +281,17 @@ class Review:
         if state is not None:
             self.recorder.labels.append(LabelCount(state))
 
-    def _known(self, request_id: str, *, trusted: bool) -> tuple[str | None, float | None]:
+    def _known(self, request_id: Any, *, trusted: bool) -> tuple[str | None, float | None]:
         """Return (the id itself, when it was handed out); None for an id that nobody was given."""
-        if type(request_id) is not str:
+        given = _plain_text(request_id)
+        if given is None:
             return None, None
-        issued = self.signer.verify(request_id) if self.signer else None
+        issued = self.signer.verify(given) if self.signer else None
         if issued is not None:
             return issued
-        if len(request_id) == LENGTH or not trusted:
+        if len(given) == LENGTH or not trusted:
             return None, None
-        return raw_id(request_id), None
+        return raw_id(given), None
 
     def _value(self, true_label: Any) -> str | float:
         if self.classes is None:
@@ -352,6 +353,11 @@ def _plain(value: Any, left: list[int], depth: int) -> Any:
         return value
     number = plain_number(value)
     return f"<{name_of(kind)}>" if number is None else number
+
+
+def _plain_text(value: Any) -> str | None:
+    """Return a text without any code of its own; None for anything else."""
+    return str.__str__(value) if issubclass(type(value), str) else None
 
 
 def _text(value: Any) -> str | None:
