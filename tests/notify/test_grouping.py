@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field, replace
+from pathlib import Path
 
 import pytest
 
+from modelwatch.config import load_config
 from modelwatch.notify.alert import Alert, Group, Notice
 from modelwatch.notify.grouping import Known, Policy, Silence, Told, plan
 
@@ -313,3 +315,17 @@ def test_a_notice_survives_its_json() -> None:
     notice = world.wait(60)[0]
     assert Notice.loaded(notice.dumped()) == notice
     assert len(notice.alerts[0].description) == 2000
+
+
+def test_a_configuration_becomes_a_policy(tmp_path: Path) -> None:
+    """Every time is divided by time_scale; without routes the backup is told by escalation only."""
+    path = tmp_path / "modelwatch.yaml"
+    path.write_text(
+        'service: {name: s}\nmodels: {m: {version: "1", task: regression}}\ntime_scale: 60\nalerting:\n'
+        "  receivers: {oncall: {pagerduty: k}, team: {slack: https://a/b}, backup: {pagerduty: k}}\n"
+        "  escalate: {after: 15m, to: backup}\n"
+    )
+    assert Policy.of(load_config(path)) == Policy(
+        ("oncall", "team", "backup"), {"critical": ("oncall", "team"), "warning": ("oncall", "team"), "info": ()},
+        0.5, 5.0, 240.0, 1.0, "backup", 15.0, frozenset(["oncall", "backup"]), 2.0,
+    )  # fmt: skip

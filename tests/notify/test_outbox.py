@@ -10,7 +10,7 @@ from modelwatch.errors import StoreUnavailable
 from modelwatch.groundtruth.database import Database
 from modelwatch.notify.alert import Alert
 from modelwatch.notify.grouping import Policy
-from modelwatch.notify.outbox import KEPT_S, UNHEALTHY_AFTER_S, Outbox
+from modelwatch.notify.outbox import KEPT_S, Outbox
 from modelwatch.notify.outboxrows import CLAIM_S, Claim
 from modelwatch.notify.outcome import Delivered, Refused, Retry
 from modelwatch.testing import StuckStore
@@ -210,9 +210,22 @@ def test_a_receiver_that_is_away_for_two_minutes_is_told_of(either: Database) ->
     outbox = Outbox(either, AT_ONCE)
     outbox.transition([ERRORS], NOW)
     outbox.plan(NOW)
-    for after, names in ((60.0, {"HighErrorRate"}), (UNHEALTHY_AFTER_S, {"HighErrorRate", "MonitorUnhealthy"})):
+    for after, names in ((60.0, {"HighErrorRate"}), (AT_ONCE.unhealthy_after_s, {"HighErrorRate", "MonitorUnhealthy"})):
         outbox.mark(claimed(outbox, "oncall", NOW + after), Retry(1.0, "no connection"), NOW + after)
         assert {known.alert.name for known in outbox.known()} == names
+
+
+def test_what_became_of_notices_can_be_read(either: Database) -> None:
+    """State, tries, time and reason of each."""
+    outbox = Outbox(either, AT_ONCE)
+    outbox.transition([ERRORS], NOW)
+    outbox.plan(NOW)
+    outbox.mark(claimed(outbox, "oncall", NOW), Retry(5.0, "it answered 503"), NOW)
+    outbox.mark(claimed(outbox, "team", NOW), Delivered(), NOW + 1)
+    found = {sent.notice.group.receiver: sent for sent in outbox.sent(NOW)}
+    assert found["oncall"][1:] == ("waiting", 1, None, "it answered 503")
+    assert found["team"][1:] == ("delivered", 1, NOW + 1, "")
+    assert outbox.sent(NOW + 1) == []
 
 
 def test_an_acknowledgement_ends_with_the_alert(either: Database) -> None:

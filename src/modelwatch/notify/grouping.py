@@ -30,6 +30,7 @@ class Policy:
     settle_s : how long an alert must be over before that is told.
     escalate_to, escalate_after_s : who is told of what is critical, fires so long, and is not acknowledged.
     acknowledges : receivers that are told of an acknowledgement.
+    unhealthy_after_s : how long a receiver may take nothing before another one is told of it.
     """
 
     receivers: Sequence[str]
@@ -41,6 +42,7 @@ class Policy:
     escalate_to: str | None = None
     escalate_after_s: float = 900.0
     acknowledges: frozenset[str] = frozenset()
+    unhealthy_after_s: float = 120.0
 
     @classmethod
     def of(cls, config: Config) -> Policy:

@@ -15,7 +15,9 @@ from modelwatch.notify.grouping import Known, Plan, Policy, Silence, plan
 from modelwatch.notify.outboxrows import (
     CLAIM_S,
     Claim,
+    Sent,
     alone,
+    as_sent,
     broken,
     change,
     has_newer,
@@ -32,7 +34,6 @@ from modelwatch.notify.outboxrows import (
 )
 from modelwatch.notify.outcome import Delivered, Outcome, Refused, Retry
 
-UNHEALTHY_AFTER_S = 120.0  # that a receiver takes nothing
 KEPT_S = 30 * 86400.0
 DOUBT_S = 3600.0  # after which a refusal says little of the receiver
 
@@ -197,7 +198,7 @@ class Outbox:
             receiver = notice.group.receiver
             if isinstance(outcome, Delivered):
                 change(connection, {}, now, settle_s, ended=[unhealthy(receiver, "", notice, now).fingerprint])
-            elif isinstance(outcome, Refused) or now - notice.made_at >= UNHEALTHY_AFTER_S:
+            elif isinstance(outcome, Refused) or now - notice.made_at >= self.policy.unhealthy_after_s:
                 alert = unhealthy(receiver, outcome.reason, notice, now)
                 change(connection, {alert.fingerprint: alert}, now, settle_s)
 
@@ -227,6 +228,11 @@ class Outbox:
         if receiver is not None:
             query = query.where(notices.c.receiver == receiver)
         return int(self.database.read(lambda connection: connection.execute(query).scalar_one()))
+
+    def sent(self, since: float, most: int = 1000) -> list[Sent]:
+        """Return what became of the notices since a time, the latest first."""
+        query = select(notices).where(notices.c.made_at >= since).order_by(notices.c.made_at.desc()).limit(most)
+        return self.database.read(lambda connection: [as_sent(row) for row in connection.execute(query)])
 
     def prune(self, now: float) -> None:
         """Remove what is older than 30 days, and alerts that are over and that nobody has to be told of.

@@ -33,6 +33,26 @@ class Claim(NamedTuple):
     maybe_told: bool
 
 
+class Sent(NamedTuple):
+    """What became of a notice.
+
+    state : waiting, delivered, refused, or replaced by a later one.
+    done_at : when; None while it waits.
+    reason : of the last try that failed; empty for none.
+    """
+
+    notice: Notice
+    state: str
+    tries: int
+    done_at: float | None
+    reason: str
+
+
+def as_sent(row: Any) -> Sent:
+    """Return what became of the notice of a row."""
+    return Sent(Notice.loaded(row.notice), row.state, row.tries, row.done_at, row.reason or "")
+
+
 def alone(connection: Connection) -> None:
     """Let nobody else change alerts before the end of the transaction; SQLite does that by itself."""
     if connection.dialect.name == "postgresql":
