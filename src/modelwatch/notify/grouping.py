@@ -59,6 +59,7 @@ class Policy:
             settle_s=max(2 * wait, interval / 5),
             escalate_to=escalate.to if escalate else None,
             escalate_after_s=escalate.after_s / scale if escalate else 0.0,
+            unhealthy_after_s=cls.unhealthy_after_s / scale,
             acknowledges=frozenset(
                 name for name, receiver in alerting.receivers.items() if receiver.kind == "pagerduty"
             ),
