@@ -20,7 +20,8 @@ from modelwatch.errors import ConfigError, StoreUnavailable, UnknownLabel
 from modelwatch.groundtruth.ids import LENGTH
 from modelwatch.groundtruth.sampling import chance
 from modelwatch.record.monitor import Monitor
-from modelwatch.record.review import raw_id, shown
+from modelwatch.record.review import raw_id
+from modelwatch.record.shown import shown
 from modelwatch.testing import StuckStore
 
 CONFIG = """

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import itertools
-import json
-import reprlib
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from hashlib import blake2b
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -19,9 +16,10 @@ from modelwatch.groundtruth.store import REQUEST_ID, Sample, TrueLabel
 from modelwatch.groundtruth.whose import models_of
 from modelwatch.groundtruth.writer import Writer
 from modelwatch.kernel import Kernel
-from modelwatch.labels import is_missing, label_text, name_of, plain_number
+from modelwatch.labels import plain_number
 from modelwatch.record.recorder import Recorder
 from modelwatch.record.request import signing
+from modelwatch.record.shown import plain_text, shown, shown_features, text_of, told
 from modelwatch.store.live import Key
 
 if TYPE_CHECKING:
@@ -36,10 +34,7 @@ BATCH = 1000  # labels in one transaction
 HOUR_S, WEEK_S = 3600.0, 604_800.0
 MONDAY_S = 4 * 86_400.0  # 1970 began on a Thursday
 MOST_ROWS = 20_000  # samples that the strata are told from
-MOST_INPUT = 16_384  # characters of what a reviewer is shown
-MOST_ITEMS, MOST_DEPTH = 5000, 20  # of it, where it is no text
 MOST_TOLD = 20  # classes in a message
-HUGE = 2**63  # whole numbers from here on are shown as floats
 
 
 class Said(NamedTuple):
@@ -160,21 +155,21 @@ class Review:
         features: Any,
         given: Any,
     ) -> Sample | None:
-        answer = plain_number(prediction) if self.classes is None else _text(prediction)
+        answer = plain_number(prediction) if self.classes is None else text_of(prediction)
         if answer is None:  # the value is counted as refused in the fold
             return None
         return Sample(
             request_id=raw,
             model_name=self.key.model,
             model_version=self.key.version,
-            endpoint=_text(endpoint) or "",
+            endpoint=text_of(endpoint) or "",
             predicted_at=self.clock(),
             prediction=answer,
             confidence=plain_number(confidence),
-            segment=_text(segment),
+            segment=text_of(segment),
             inclusion=inclusion,
             input=shown(given),
-            features=_features(features),
+            features=shown_features(features),
         )
 
     def matched(self, labelled: Labelled) -> None:
@@ -267,8 +262,8 @@ class Review:
         if issued_at is not None and (luck := chance(raw)) < self.design.most:
             sure = self.settings.weekly_budget is None and self.settings.strategy != "stratified"
             sampled = True if sure and luck < self.design.levels[0] else None
-        note, at = _plain_text(said.note), plain_number(said.at)
-        return TrueLabel(raw, value, _text(said.reviewer), at, issued_at, sampled, note)
+        note, at = plain_text(said.note), plain_number(said.at)
+        return TrueLabel(raw, value, text_of(said.reviewer), at, issued_at, sampled, note)
 
     def _count(self, labelled: Labelled, state: str | None) -> None:
         """Count a label, under the model and version that it is about."""
@@ -283,7 +278,7 @@ class Review:
 
     def _known(self, request_id: Any, *, trusted: bool) -> tuple[str | None, float | None]:
         """Return (the id itself, when it was handed out); None for an id that nobody was given."""
-        given = _plain_text(request_id)
+        given = plain_text(request_id)
         if given is None:
             return None, None
         issued = self.signer.verify(given) if self.signer else None
@@ -298,22 +293,16 @@ class Review:
             number = plain_number(true_label)
             if number is None:
                 raise UnknownLabel(
-                    f"label: true_label is {_told(true_label)}; expected a finite number. Send the true value."
+                    f"label: true_label is {told(true_label)}; expected a finite number. Send the true value."
                 )
             return number
-        text = _text(true_label)
+        text = text_of(true_label)
         if text is None or (self.classes and text not in self.classes):
             classes = ", ".join(self.classes[:MOST_TOLD]) + (", …" if len(self.classes) > MOST_TOLD else "")
             raise UnknownLabel(
-                f"label: true_label is {_told(true_label)}; expected one of {classes}. Send the true class."
+                f"label: true_label is {told(true_label)}; expected one of {classes}. Send the true class."
             )
         return text
-
-
-def _told(value: Any) -> str:
-    """Return a value as a message shows it: short, and without any code of its own."""
-    plain = _plain(value, [10], 2)
-    return reprlib.repr(plain)
 
 
 def raw_id(request_id: str) -> str:
@@ -321,61 +310,6 @@ def raw_id(request_id: str) -> str:
     if len(request_id) in (RAW, LENGTH) and REQUEST_ID.fullmatch(request_id[:RAW]):
         return request_id[:RAW]
     return blake2b(request_id.encode("utf-8", "replace"), digest_size=RAW // 2, person=b"request id").hexdigest()
-
-
-def shown(given: object) -> str | None:
-    """Return what a reviewer is shown, as text of at most 16 384 characters; None where there is nothing.
-
-    A text as it is, anything else as JSON. Values of types that JSON does not know are shown as <their type>.
-    """
-    if given is None or type(given) is str:
-        return given and given[:MOST_INPUT]
-    return json.dumps(_plain(given, [MOST_ITEMS], MOST_DEPTH), ensure_ascii=False)[:MOST_INPUT]
-
-
-def _plain(value: Any, left: list[int], depth: int) -> Any:
-    """Return a value without anything that could run code of its own, and not too much of it."""
-    kind = type(value)
-    left[0] -= 1
-    if value is None or kind is bool or kind is float:
-        return value
-    if kind is str:
-        return value[:MOST_INPUT]
-    if (kind is dict or kind is list or kind is tuple) and depth > 0:
-        if kind is dict:
-            found = {}
-            for name, item in itertools.islice(value.items(), max(0, left[0])):
-                if type(name) is str and left[0] > 0:
-                    found[name] = _plain(item, left, depth - 1)
-            return found
-        return [_plain(item, left, depth - 1) for item in itertools.islice(value, max(0, left[0])) if left[0] > 0]
-    if kind is int and abs(value) < HUGE:
-        return value
-    number = plain_number(value)
-    return f"<{name_of(kind)}>" if number is None else number
-
-
-def _plain_text(value: Any) -> str | None:
-    """Return a text without any code of its own; None for anything else."""
-    return str.__str__(value) if issubclass(type(value), str) else None
-
-
-def _text(value: Any) -> str | None:
-    if is_missing(value):
-        return None
-    text, refused = label_text(value)
-    return None if refused else text
-
-
-def _features(features: Any) -> Mapping[str, Any] | None:
-    """Return the features that a reviewer is shown: numbers and texts."""
-    if type(features) is not dict:
-        return None
-    found: dict[str, Any] = {}
-    for name, value in features.items():
-        if type(name) is str:
-            found[name] = value[:MOST_INPUT] if type(value) is str else plain_number(value)
-    return found
 
 
 def open_review(monitor: Monitor, url: str, model: ModelConfig) -> Review:
