@@ -12,7 +12,7 @@ from modelwatch.server import charts, words
 from modelwatch.server.health import Check, View, sentence, worst
 from modelwatch.server.words import NBSP, clean, finite
 
-CHIPS = {"ok": "OK", "warn": "Warning", "unk": "Cannot tell", "none": "Not checked"}
+CHIPS = {"ok": "OK", "crit": "Critical", "warn": "Warning", "unk": "Cannot tell", "info": "Info", "none": "Not checked"}
 SHOWN_CLASSES = 6  # pictures of classes over time
 SHOWN_ERRORS = 4
 PANEL = 112  # pixels of the picture in a panel
