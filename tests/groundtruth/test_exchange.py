@@ -102,11 +102,12 @@ def test_what_is_no_label_is_told_and_the_rest_is_taken(tmp_path):
         {"annotations": [{"result": [{"value": {"choices": ["a", "b"]}}]}], "data": {"request_id": "x"}},
         {"annotations": None, "data": {"request_id": "x"}}, {"label": "a"}, {"request_id": "x", "label": None},
         {"request_id": "x", "label": True}, {"annotations": [7], "data": {"request_id": "x"}}, annotated("0" * 32, "a"),
+        {"annotations": [{"result": [{"value": {"number": 10**400}}]}], "data": {"request_id": "x"}},
     ]  # fmt: skip
     file.write_text(json.dumps(broken))
     found = read(file)
     assert [label.request_id for label in found.labels] == ["0" * 32]
-    assert [problem.split(":")[0] for problem in found.problems] == [f"task {n}" for n in (1, 2, 3, 4, 6, 7, 8)]
+    assert [problem.split(":")[0] for problem in found.problems] == [f"task {n}" for n in (1, 2, 3, 4, 6, 7, 8, 11)]
 
 
 @pytest.mark.parametrize(
@@ -116,6 +117,7 @@ def test_what_is_no_label_is_told_and_the_rest_is_taken(tmp_path):
         ("x.json", b"{}", "is no list of tasks"),
         ("x.csv", b"a,b\n1,2\n", "expected request_id and true_label"),
         ("x.csv", b"", "expected request_id and true_label"),
+        ("x.csv", b"request_id,true_label,text\nx,a," + b"z" * 200_000, "line 2 of .* cannot be read"),
         ("x.json", b"\xff\xfe\x00", "cannot be read"),
         ("missing.json", None, "cannot be read"),
     ],

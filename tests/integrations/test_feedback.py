@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import asyncio
 import json
-from collections.abc import Iterator
+from collections import Counter
+from collections.abc import Iterator, MutableMapping
 from pathlib import Path
+from typing import Any
 
 import pytest
 from fastapi import FastAPI
 from flask import Flask
 
 import modelwatch
-from integrations.calling import call
+from integrations.calling import acall, call
 from modelwatch.groundtruth.feedback import MOST_BYTES
 from modelwatch.integrations import fastapi, flask
+from modelwatch.integrations.feedback import feedback_app
 from modelwatch.record.monitor import Monitor
+from modelwatch.testing import StuckStore
 
 CONFIG = """
 service: {name: api}
@@ -57,6 +62,81 @@ def test_fastapi(reviewed: Monitor) -> None:
         b'ml_labels_total{model_name="m",model_version="1",segment="__none__",outcome="wrong"} 1' in reviewed.metrics()
     )
     assert b'endpoint="/feedback"' not in reviewed.metrics()
+
+
+def test_a_stuck_store_holds_up_few(reviewed: Monitor, tmp_path: Path) -> None:
+    """While the store takes nothing, eight requests wait for it and all others are refused at once, to be sent again."""
+    assert reviewed.flush(10)
+    app = feedback_app(reviewed)
+    with reviewed.request("/p") as request:
+        request.predicted("a")
+    body = json.dumps({"request_id": request.id, "true_label": "a"}).encode()
+
+    async def many() -> Counter[str]:
+        ways = [acall(app, "/feedback", method="POST", body=body) for _ in range(40)]
+        answers = await asyncio.gather(*ways)
+        assert {answer.status for answer in answers} == {503}
+        return Counter(json.loads(answer.body)["error"]["message"].split(";")[0] for answer in answers)
+
+    assert reviewed.review
+    with StuckStore(tmp_path / "truth.db"):
+        while reviewed.review.writer.kept is not False:
+            reviewed.review.writer.flush(0.1)
+        told = asyncio.run(many())
+    assert told == {"The label may not be stored": 8, "Too many labels wait for the store": 32}
+    assert json.loads(call(app, "/feedback", method="POST", body=body).body)["state"] in ("matched", "duplicate")
+
+
+def test_a_hundred_clients_at_once(reviewed: Monitor) -> None:
+    """Each has a rate of its own, and with a store that works nobody is refused."""
+    app = feedback_app(reviewed)
+    ids = []
+    for _ in range(100):
+        with reviewed.request("/p") as request:
+            request.predicted("a")
+        ids.append(request.id)
+
+    async def many() -> list[int]:
+        bodies = [json.dumps({"request_id": each, "true_label": "a"}).encode() for each in ids]
+        answers = await asyncio.gather(
+            *(
+                acall(app, "/feedback", method="POST", body=body, client=(f"10.0.0.{i}", 1))
+                for i, body in enumerate(bodies)
+                for _ in range(3)
+            )
+        )
+        return [answer.status for answer in answers]
+
+    assert set(asyncio.run(many())) == {200}
+    assert reviewed.review
+    assert len(reviewed.review.writer.store.rows("m")) == 100
+
+
+def test_a_body_in_many_pieces_is_bounded(reviewed: Monitor) -> None:
+    """What comes in pieces is put together up to 64 KiB, and not read any further."""
+    app, left = feedback_app(reviewed), [b"x" * 1000] * 10_000
+    sent: list[MutableMapping[str, Any]] = []
+
+    async def receive() -> MutableMapping[str, Any]:
+        return {"type": "http.request", "body": left.pop(), "more_body": True}
+
+    async def send(message: MutableMapping[str, Any]) -> None:
+        sent.append(message)
+
+    async def ask() -> None:
+        await app(scope, receive, send)
+
+    scope: dict[str, Any] = {
+        "type": "http",
+        "method": "POST",
+        "path": "/feedback",
+        "headers": [],
+        "query_string": b"",
+        "client": None,
+    }
+    asyncio.run(ask())
+    assert sent[0]["status"] == 413
+    assert len(left) == 10_000 - 66
 
 
 def test_flask(reviewed: Monitor) -> None:
