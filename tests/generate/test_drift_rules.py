@@ -95,6 +95,7 @@ def test_command_writes_rules_and_tests_that_pass(tmp_path: Path) -> None:
         "service": {"name": "shop"},
         "models": {HOSTILE: {
             "version": "1", "task": "classification", "classes": ["a", "b"], "features": {"x": "numeric"},
+            "drift": {"window": "12h", "severe_window": "30m"},
         }},
     }))  # fmt: skip
     command = [sys.executable, "-m", "modelwatch", "generate", str(tmp_path), "--config", str(file), "--only"]
