@@ -38,7 +38,7 @@ def test_a_feature_that_moved(status: Sample, level: str, word: str, state: str)
     assert told(parts["verdict"]).startswith(f"{word} drift – age has moved The distribution of age has moved")
     assert f'class="verdict s-{state}"' in parts["verdict"]
     assert f'<tr class="s-{state} on">' in parts["features"]
-    assert told(parts["detail"]).startswith(f"agenumber{word}The distribution of age has moved: 19% of its mass.")
+    assert told(parts["detail"]).startswith(f"agenumber{word} The distribution of age has moved: 19% of its mass.")
     assert "Most of it: above 80 20% → 40%." in told(parts["detail"])
     assert "What to doReview recent inputs.Check the data source." in told(parts["detail"])
     assert "43,100" in told(parts["features"])

@@ -138,7 +138,7 @@ def test_foreign_text_never_becomes_markup(sample: Sample, hostile: str) -> None
 @pytest.mark.parametrize("bad", [None, float("nan"), float("inf"), -1.0, 10**400, "text", []])
 def test_any_number_may_be_missing(sample: Sample, bad: Any) -> None:
     """Each field in turn is absurd: the page is whole, and says neither NaN nor None."""
-    for key in slo():
+    for key in slo().keys() - {"slo", "good", "reason"}:
         page = Reader(
             slos_page(sample(**objectives(slo(**{key: bad}) if key not in {"slo", "state"} else {**slo(), key: bad})))
         )

@@ -89,7 +89,7 @@ def _row(one: Plain, standing: Standing | None) -> Row:
     return Row(
         kind, TITLES.get(kind, clean(kind, 40)), good, state, word, _kept(one, kind), promised, left,
         _said(one, kind, left), Markup(budget_bar(left)), [("1 h", _times(hour)), ("1 d", _times(day))],
-        _lasts(one, left), Markup(day_bars(one.get("by_day") or ())), since,
+        _lasts(one, left), Markup(day_bars(one.get("by_day"))), since,
     )  # fmt: skip
 
 
@@ -146,9 +146,9 @@ def budget_bar(left: float | None, *, height: int = 12) -> str:
     return f'<svg class="share over" width="100%" height="{height}" aria-hidden="true">{whole}{line}</svg>'
 
 
-def day_bars(days: Sequence[Any], *, height: int = 30) -> str:
+def day_bars(days: Any, *, height: int = 30) -> str:
     """Return what was spent on each day as bars, today at the right; dashed: a day's fair part of the budget."""
-    held = [finite(day) for day in days][-31:]
+    held = [finite(day) for day in days][-31:] if isinstance(days, (list, tuple)) else []
     if not held:
         return ""
     fair = 1 / len(held)

@@ -12,7 +12,7 @@ from modelwatch.server import density, words
 from modelwatch.server.frame import DRIFT, PATHS, band, choose, document, frame, page_title, query, render
 from modelwatch.server.moved import Moved, Plain, Row, drift_verdict, moved, summary_of
 from modelwatch.server.standing import standing_of
-from modelwatch.server.words import clean, finite, number, percent
+from modelwatch.server.words import MISSING, clean, finite, number, percent
 
 SHOWN = 40  # rows; drifted ones are first
 SHOWN_CELLS = 10
@@ -148,11 +148,12 @@ def _detail(row: Row) -> str:
     bins = density.bins_of(cells) if _is_numeric(cells) else []
     held = row.held.get("explanation")
     told: Plain = held if isinstance(held, Mapping) else {}
+    reason = str(row.held.get("reason") or "")
     label = f"Distribution of {row.name} now, against the training data."
     picture = Markup(density.overlay(bins, label=label))
     return render(
         "driftdetail", row=row, summary=summary_of(row), picture=picture,
-        details=[clean(d, 300) for d in (told.get("details") or ())[:6] if not row.reason or row.reason not in str(d)],
+        details=[clean(d, 300) for d in (told.get("details") or ())[:6] if not reason or reason not in str(d)],
         actions=[clean(a, 200) for a in (told.get("actions") or ())[:6]],
         cells=_most(bins) if bins else _categories(cells), numeric=bool(bins), windows=_windows(row),
         hidden=0 if bins else max(0, len(cells) - SHOWN_CELLS),
@@ -169,8 +170,15 @@ def _most(bins: Sequence[density.Bin]) -> list[Cell]:
 def _categories(cells: Sequence[Plain]) -> list[Cell]:
     shares = [(finite(c.get("reference")) or 0.0, finite(c.get("current")) or 0.0) for c in cells]
     most = max((max(before, now) for before, now in shares), default=1.0)
-    names = [clean(c.get("cell") or "(empty)", 60) for c in cells]
+    names = [_called(c.get("cell")) for c in cells]
     return [_cell(name, *both, most) for name, both in zip(names[:SHOWN_CELLS], shares, strict=False)]
+
+
+def _called(cell: Any) -> str:
+    """Return the name of a category; a number that is none has no name."""
+    if isinstance(cell, float):
+        return MISSING if finite(cell) is None else f"{cell:.4g}"
+    return clean(cell or "(empty)", 60)
 
 
 def _cell(name: str, before: float, now: float, most: float) -> Cell:
