@@ -117,7 +117,7 @@ def test_what_is_no_label_is_told_and_the_rest_is_taken(tmp_path):
         ("x.json", b"{}", "is no list of tasks"),
         ("x.csv", b"a,b\n1,2\n", "expected request_id and true_label"),
         ("x.csv", b"", "expected request_id and true_label"),
-        ("x.csv", b"request_id,true_label,text\nx,a," + b"z" * 200_000, "line 2 of .* cannot be read"),
+        ("x.csv", b"request_id,true_label,text\nx,a," + b"z" * 200_000, "cannot be read after line 1"),
         ("x.json", b"\xff\xfe\x00", "cannot be read"),
         ("missing.json", None, "cannot be read"),
     ],

@@ -160,7 +160,7 @@ def _rows(reader: csv.DictReader[str], where: str) -> Iterator[dict[str, str]]:
         yield from reader
     except csv.Error as error:
         raise ModelwatchError(
-            f"import: line {reader.line_num} of {where!r} cannot be read ({error}). Leave out what is no label."
+            f"import: {where!r} cannot be read after line {reader.line_num} ({error}). Leave out what is no label."
         ) from None
 
 

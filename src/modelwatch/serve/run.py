@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import logging
 import os
 import signal
 import sqlite3
@@ -33,6 +34,8 @@ if TYPE_CHECKING:
 
 TOKEN = "MODELWATCH_TOKEN"  # noqa: S105 - the name of a variable
 SLOS_EVERY_S = 60.0
+logger = logging.getLogger("modelwatch.alerts")
+
 STOP_S = 5.0
 
 
@@ -120,9 +123,6 @@ class Journal:
     """Writes to the log what begins and ends to fire."""
 
     def __init__(self) -> None:
-        import logging
-
-        self._logger = logging.getLogger("modelwatch.alerts")
         self._known: dict[str, Alert] = {}
 
     def __call__(self, alerts: Sequence[Alert], now: float) -> None:
@@ -130,10 +130,10 @@ class Journal:
         firing = {alert.fingerprint: alert for alert in alerts if alert.severity != "none"}
         for fingerprint, alert in firing.items():
             if fingerprint not in self._known:
-                self._logger.warning("%s %s fires: %s", alert.severity, alert.name, alert.summary)
+                logger.warning("%s %s fires: %s", alert.severity, alert.name, alert.summary)
         for fingerprint, alert in self._known.items():
             if fingerprint not in firing:
-                self._logger.warning("%s %s is over after %.0f s", alert.severity, alert.name, now - alert.started_at)
+                logger.warning("%s %s is over after %.0f s", alert.severity, alert.name, now - alert.started_at)
         self._known = firing
 
 
