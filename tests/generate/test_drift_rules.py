@@ -178,7 +178,7 @@ SHIFTS: dict[str, Callable[[np.random.Generator, int], Any]] = {
     "stuck": lambda chance, n: np.where(chance.random(n) < 0.3, 0.0, chance.normal(0, 1, n)),
     "skewed": lambda chance, n: chance.exponential(1, n) - 1,
 }
-STEP_S, BEFORE_S = 60, 7200
+STEP_S, BEFORE_S, AHEAD_S = 60, 7200, 600
 
 
 class Fleet:
@@ -292,7 +292,7 @@ def test_victoria_metrics_records_the_same(fleet: Fleet, tmp_path: Path) -> None
     with running_service(command, ready="/health") as server:
         body = "".join(
             f"{name}{{{labels}}} {value!r} {at * 1000}\n"
-            for name, labels, at, value in fleet.samples(now - BEFORE_S, now)
+            for name, labels, at, value in fleet.samples(now - BEFORE_S, now + AHEAD_S)
         )
         urllib.request.urlopen(f"{server.url}/api/v1/import/prometheus", body.encode(), timeout=30).close()
         urllib.request.urlopen(f"{server.url}/internal/force_flush", timeout=30).close()
