@@ -250,14 +250,18 @@ def _target(config: Config) -> str:
 
 def _start(name: str, command: Sequence[str], state: Path, port: int) -> None:
     log = state / f"{name}.log"
-    with log.open("ab") as out:
-        process = subprocess.Popen(  # it goes on when this command ends
-            command, cwd=state, stdin=subprocess.DEVNULL, stdout=out, stderr=out, start_new_session=True
-        )
-    known = {**_processes(state), name: (process.pid, port)}
+    detached = '"$@" >>"$0" 2>&1 </dev/null & echo $!'  # it goes on when this command ends
+    done = subprocess.run(
+        ["sh", "-c", detached, log.name, *command], cwd=state, capture_output=True, text=True, start_new_session=True,
+        check=True,
+    )  # fmt: skip
+    pid = int(done.stdout)
+    known = {**_processes(state), name: (pid, port)}
     (state / PROCESSES).write_text(json.dumps(known), encoding="utf-8")
-    _wait(lambda: process.poll() is not None or _answers(f"{_url(port)}/-/ready"), READY_S)
-    if process.poll() is not None or not _answers(f"{_url(port)}/-/ready"):
+    ready = f"{_url(port)}/-/ready"
+    time.sleep(0.1)  # until it is the program, and no shell any more
+    _wait(lambda: not _is_ours(pid, state) or _answers(ready), READY_S)
+    if not _is_ours(pid, state) or not _answers(ready):
         said = (log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing"])[-1]
         down(state)
         raise ModelwatchError(fault("stack", name, said, "a program that gets ready", f"Its messages are in {log}."))
@@ -274,16 +278,14 @@ def _processes(state: Path) -> dict[str, tuple[int, int]]:
 
 def _is_ours(pid: int, state: Path) -> bool:
     """Return whether a process lives and works in this directory: numbers of processes are used again."""
-    with contextlib.suppress(ChildProcessError):
-        os.waitpid(pid, os.WNOHANG)  # where it is our own child, so that it does not stay as a zombie
     try:
         os.kill(pid, 0)
     except (ProcessLookupError, PermissionError):
         return False
     try:
-        return Path(f"/proc/{pid}/cwd").resolve() == state.resolve()
-    except OSError:
-        return True
+        return not Path("/proc").is_dir() or Path(f"/proc/{pid}/cwd").resolve(strict=True) == state.resolve()
+    except OSError:  # it ended meanwhile
+        return False
 
 
 def _answers(url: str) -> bool:

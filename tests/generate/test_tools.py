@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import os
 import subprocess
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
@@ -48,7 +48,11 @@ def test_prometheus_takes_its_configuration(tmp_path: Path, discovery: str) -> N
     """With each way to find the replicas, and with hostile names."""
     for text in STACKS.values():
         files = generate(config_of(text), ["prometheus"], places=Places(discovery=discovery))
-        run(require("promtool"), "check", "config", str(placed(files, tmp_path) / "prometheus.yml"), folder=tmp_path)
+        command = [require("promtool"), "check", "config", str(placed(files, tmp_path) / "prometheus.yml")]
+        done = subprocess.run(command, capture_output=True, text=True)
+        if "field kubernetes_sd_configs not found" in done.stderr:
+            pytest.skip("this promtool was built without the discovery of Kubernetes, as Debian's is")
+        assert done.returncode == 0, done.stderr
 
 
 def test_alertmanager_takes_its_configuration(stack: Path) -> None:
@@ -100,7 +104,9 @@ QUICK = ("monitor", "requests", "service", "quality")
 
 def quick_tests(folder: Path) -> list[str]:
     """Return the tests of the plain stack's first model that take about a second."""
-    return sorted(str(p) for topic in QUICK for p in (folder / "tests").glob(f"*{topic}_*.yml") if "price" not in p.name)
+    return sorted(
+        str(p) for topic in QUICK for p in (folder / "tests").glob(f"*{topic}_*.yml") if "price" not in p.name
+    )
 
 
 def test_rules_do_as_their_tests_say(whole: Path) -> None:
@@ -113,7 +119,9 @@ def test_rules_do_as_their_tests_say(whole: Path) -> None:
 @pytest.mark.slow
 def test_rules_of_objectives_do_as_their_tests_say(whole: Path) -> None:
     """The same of every burn rate of every objective, and of the other model."""
-    files = [str(p) for p in (whole / "tests").glob("*.yml") if str(p) not in quick_tests(whole) and "drift" not in p.name]
+    files = [
+        str(p) for p in (whole / "tests").glob("*.yml") if str(p) not in quick_tests(whole) and "drift" not in p.name
+    ]
     run(require("promtool"), "test", "rules", *sorted(files), folder=whole)
 
 
@@ -122,7 +130,12 @@ def _mutants() -> Iterator[tuple[str, str, str, str]]:
     yield "requests", "HighErrorRate", "> 0.05", "> 0.5"
     yield "requests", "HighErrorRate", "> 0.02", "> 0.002"
     yield "requests", "HighErrorRate", "ml_requests_failed_total", "ml_errors_total"
-    yield "requests", "HighErrorRate", "sum by (model_name) (increase(ml_requests_total", "sum by (job) (increase(ml_requests_total"
+    yield (
+        "requests",
+        "HighErrorRate",
+        "sum by (model_name) (increase(ml_requests_total",
+        "sum by (job) (increase(ml_requests_total",
+    )
     yield "requests", "HighLatencyP95", 'le="0.4"', 'le="0.5"'
     yield "requests", "HighLatencyP95", 'le="+Inf"', 'le="Inf"'
     yield "requests", "TrafficStopped", "<= 0", "< 0"
@@ -130,9 +143,14 @@ def _mutants() -> Iterator[tuple[str, str, str, str]]:
     yield "service", "ServiceDown", "absent(", "count("
     yield "service", "ReplicaDown", ">= 1", ">= 2"
     yield "quality", "LowModelAccuracy", "< 0.7", "< 0.5"
-    yield "quality", "HighLowConfidencePredictions", "ml_low_confidence_predictions_total", "ml_low_confidence_predictions"
+    yield (
+        "quality",
+        "HighLowConfidencePredictions",
+        "ml_low_confidence_predictions_total",
+        "ml_low_confidence_predictions",
+    )
     yield "quality", "LabelStarvation", "<= 0", "<= 1000000000"
-    yield "monitor", "CannotTell", "unless", "and"
+    yield "monitor", "CannotTell", "> 0.05", "> 0.9"
     yield "monitor", "MonitorUnhealthy", "> 0", "> 1000"
 
 
@@ -148,10 +166,12 @@ def test_mutants_are_killed(whole: Path, tmp_path: Path, topic: str, alert: str,
     assert hit, "there is nothing to change"
     placed({path: text for path, text in files_of(WHOLE).items() if path.startswith(("rules/", "tests/"))}, tmp_path)
     (tmp_path / "rules" / name).write_text(yaml.safe_dump(rules))
-    tests: Sequence[Path] = sorted((tmp_path / "tests").glob(f"{name.removesuffix('.yml')}_*.yml"))
-    failed = [
-        test.name
-        for test in tests
-        if subprocess.run([require("promtool"), "test", "rules", str(test)], capture_output=True).returncode
-    ]
-    assert failed, "no test failed"
+    killed = False
+    for test in sorted((tmp_path / "tests").glob(f"{name.removesuffix('.yml')}_*.yml")):
+        suite = yaml.safe_load(test.read_text())
+        suite["tests"] = [each for each in suite["tests"] if each["name"].startswith(f"{alert} ")]
+        test.write_text(yaml.safe_dump(suite))
+        killed = killed or bool(
+            subprocess.run([require("promtool"), "test", "rules", str(test)], capture_output=True).returncode
+        )
+    assert killed, "no test failed"

@@ -29,6 +29,8 @@ INCLUSION = "0.1"
 _RECORD = re.compile(r"- record: (\S+)")
 LOOKS_BACK_S = {"LatencyTrend": DAY_S}  # where a signal itself compares with an earlier time
 
+OF_ABSENCE = ("ServiceDown", "MetricsAbsent")  # these fire when their series are gone
+
 Labels = Mapping[str, str]
 
 
@@ -88,9 +90,17 @@ def _tests(context: Context, model: ModelConfig, rule: Rule, step_s: float) -> I
     storm = calm + min(round(longest / step_s), _storm(rule.condition.lead.limit)) + round(rule.for_s / step_s) + CALM
     fixed = {**alert_labels(context, rule), "alertname": rule.name, "alertstate": "firing"}
     firing = f"count(ALERTS{{{joined(*(matcher(name, value) for name, value in fixed.items()))}}}) or vector(0)"
-    stories: tuple[tuple[str, bool], ...] = (("beyond its limit", True), ("below its limit", False))
-    for words, beyond in stories:
-        story = STORIES[rule.name](model, rule, beyond)
+    told = STORIES[rule.name]
+    stories = (
+        ("beyond its limit", told(model, rule, True), True),
+        ("below its limit", told(model, rule, False), False),
+        (
+            "without its series",
+            [each._replace(during=None) for each in told(model, rule, False)],
+            rule.name in OF_ABSENCE,
+        ),
+    )
+    for words, story, fires in stories:
         yield {
             "name": f"{rule.name} ({rule.severity}) {words}",
             "interval": duration(step_s),
@@ -100,7 +110,7 @@ def _tests(context: Context, model: ModelConfig, rule: Rule, step_s: float) -> I
                 {
                     "expr": firing,
                     "eval_time": duration(storm * step_s),
-                    "exp_samples": [{"labels": "{}", "value": int(beyond)}],
+                    "exp_samples": [{"labels": "{}", "value": int(fires)}],
                 },
             ],
         }
