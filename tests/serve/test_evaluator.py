@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import logging
+from collections.abc import Sequence
 from pathlib import Path
 
 import pytest
@@ -74,6 +75,30 @@ def test_a_service_that_does_not_answer_is_down(house: House) -> None:
     assert firing(parts) == {("ServiceDown", "critical")}
     house.answers = True
     assert house.rounds(parts, 40, lambda: not firing(parts))
+
+
+@pytest.mark.parametrize("restarts", [False, True])
+def test_an_alert_that_a_dead_service_silences_has_not_ended(house: House, restarts: bool) -> None:  # noqa: FBT001
+    """What was told before ServiceDown goes on being told, over a restart too; what begins under it is not."""
+    parts = failing(house)
+    told: list[dict[str, str]] = []
+
+    def tell(alerts: Sequence[Alert], _now: float) -> None:
+        told.append({alert.name: alert.severity for alert in alerts})
+
+    parts.evaluator.tell = tell
+    house.answers = False
+    assert house.rounds(parts, 10, lambda: ("ServiceDown", "critical") in firing(parts))
+    if restarts:
+        house.clock.advance(46)
+        parts = house.serve()
+        parts.evaluator.tell = tell
+    house.rounds(parts, 40)
+    assert all(one["HighErrorRate"] == "critical" for one in told)
+    assert told[-1].keys() == {"HighErrorRate", "SLOBurnRate", "ServiceDown", "Watchdog"}
+    others = {v.rule.name for v in parts.evaluator.found["sentiment"].evaluation.verdicts if v.phase == "firing"}
+    assert others - told[-1].keys() >= {"TrafficStopped"}
+    assert firing(parts) == {("ServiceDown", "critical")}
 
 
 def failing(house: House) -> Parts:

@@ -65,6 +65,7 @@ class Evaluator:
         self._me = secrets.token_hex(8)
         self._leads_until = float("-inf")  # monotonic: from then on another one may have evaluated
         self._states: dict[str, dict[str, AlertState]] | None = None  # None: they are to be read
+        self._told: set[str] | None = None  # fingerprints of the last round
         self._last_round: float | None = None
         self._said: dict[str, str] = {}
         self._stop = threading.Event()
@@ -123,19 +124,34 @@ class Evaluator:
         for model, look in looks.items():
             states = _not_later(former.get(model, {}), look.now)
             found[model] = Evaluated(look, evaluate(self.looks.rules[model], look, states))
-        self.tell(self.alerts(found), self.clock.now())
+        alerts = self.alerts(found)
+        self.tell(alerts, self.clock.now())
+        self._told = {alert.fingerprint for alert in alerts}
         self._keep({model: dict(one.evaluation.states) for model, one in found.items()})
         self._count(found)
         self.found = found
 
     def alerts(self, found: Mapping[str, Evaluated]) -> list[Alert]:
-        """Return what fires, one for each name and its labels, at its worst severity."""
+        """Return what fires, one for each name and its labels, at its worst severity.
+
+        What was told before the whole service went down stays among them: it has not ended.
+        """
         alerts: dict[str, Alert] = {}
         for one in found.values():
             for verdict in _worst_first(one.evaluation):
                 alert = _alert(verdict, one.look, self.base_url)
-                alerts.setdefault(alert.fingerprint, alert)
+                if not verdict.silenced_by or self._was_told(verdict, alert, one.evaluation):
+                    alerts.setdefault(alert.fingerprint, alert)
         return list(alerts.values())
+
+    def _was_told(self, verdict: Verdict, alert: Alert, evaluation: Evaluation) -> bool:
+        """Tell whether a silenced alert had been told of before; after a restart, whether it began before."""
+        down = [
+            v.state.since for v in evaluation.verdicts if v.rule.name == verdict.silenced_by and v.phase == "firing"
+        ]
+        if self._told is None:
+            return verdict.state.since < min(down, default=float("-inf"))
+        return bool(down) and alert.fingerprint in self._told
 
     # -- what is kept --------------------------------------------------------------------------------------------------
 
@@ -160,7 +176,7 @@ class Evaluator:
         asked = self.clock.monotonic()
         mine = self.store.lease("evaluator", self._me, LEASES * self.every_s)
         if not mine or asked > self._leads_until:
-            self._states = self._last_round = None
+            self._states = self._told = self._last_round = None
             self.minutes.forget()
         self._leads_until = asked + LEASES * self.every_s if mine else float("-inf")
         return mine
@@ -215,7 +231,7 @@ def severity_of(verdict: Verdict) -> str:
 
 
 def _worst_first(evaluation: Evaluation) -> list[Verdict]:
-    firing = [v for v in evaluation.verdicts if v.phase == "firing" and not v.silenced_by]
+    firing = [v for v in evaluation.verdicts if v.phase == "firing"]
     return sorted(firing, key=lambda verdict: SEVERITIES.index(verdict.rule.severity))
 
 
