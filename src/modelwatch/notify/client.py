@@ -74,10 +74,11 @@ class Client:
                 connection.sock = sock
                 path = urllib.parse.urlunsplit(("", "", parts.path or "/", parts.query, ""))
                 began = True
-                connection.request("POST", path, body, {**_headers(parts), **headers})
-                answer = connection.getresponse()
-                words = _words(answer, hidden)
-                return outcome_of(answer.status, answer.getheader("Retry-After"), words, self.wall())
+                with contextlib.closing(connection):
+                    connection.request("POST", path, body, {**_headers(parts), **headers})
+                    answer = connection.getresponse()
+                    words = _words(answer, hidden)
+                    return outcome_of(answer.status, answer.getheader("Retry-After"), words, self.wall())
         except Forbidden as error:
             return Refused(redacted(str(error), hidden))
         except NotSent as error:

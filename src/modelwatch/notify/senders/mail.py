@@ -66,7 +66,13 @@ class Mail:
     def _deliver(
         self, sock: socket.socket, client: Client, addresses: list[str], body: bytes, hidden: tuple[str, ...]
     ) -> Outcome:
-        server = _Connected(sock, self.host, client)
+        with contextlib.closing(_Connected(sock, client)) as server:
+            server.begin(self.host)
+            return self._converse(server, client, addresses, body, hidden)
+
+    def _converse(
+        self, server: _Connected, client: Client, addresses: list[str], body: bytes, hidden: tuple[str, ...]
+    ) -> Outcome:
         server.ehlo_or_helo_if_needed()
         secure = self.port == IMPLICIT_TLS
         if not secure and self.tls != "false" and (server.has_extn("starttls") or self.tls):
@@ -97,10 +103,13 @@ class Mail:
 class _Connected(smtplib.SMTP):
     """A conversation on a connection that is there already."""
 
-    def __init__(self, sock: socket.socket, host: str, client: Client) -> None:
+    def __init__(self, sock: socket.socket, client: Client) -> None:
         self._given = sock
         super().__init__(timeout=client.wall_s)
-        code, words = self.connect(host, sock.getpeername()[1])
+
+    def begin(self, host: str) -> None:
+        """Read the greeting."""
+        code, words = self.connect(host, self._given.getpeername()[1])
         self._host = host  # what the certificate must be of
         if code != 220:
             raise smtplib.SMTPConnectError(code, words)
