@@ -134,6 +134,7 @@ def test_one_leads_and_the_other_waits_for_its_lease(house: House) -> None:
     house.clock.advance(46)
     assert recovers(house, second)
     assert not first.evaluator.round()
+    assert firing(first) == set()
     house.clock.advance(46)
     house.rounds(first, 1)
     assert CRITICAL not in firing(first)  # not what it knew when it led

@@ -88,7 +88,7 @@ class Evaluator:
         try:
             self.leads = self._take_lease()
             if not self.leads:
-                self.why_not = "another process evaluates for this store"
+                self.why_not, self.found = "another process evaluates for this store", {}
                 return False
             self._round()
         except (sqlite3.Error, OSError, ModelwatchError) as error:
