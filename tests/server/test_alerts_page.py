@@ -102,6 +102,23 @@ def test_the_quiet_ones_are_one_line_an_alert(sample: Sample) -> None:
     assert text.startswith("Quiet2")
 
 
+def test_quiet_beyond_its_limit_says_that_more_is_needed(sample: Sample) -> None:
+    """Severe drift is critical only with a bad accuracy: the line does not read as if it should fire."""
+    held = alert(
+        "DataDriftDetected", "critical", value=0.34, limit=0.25, op=">=", unit="score", labels={"feature_name": "age"}
+    )
+    text = told(alerts_fragments(sample(**alerts(held)))["quiet"])
+    assert "0.340, fires at 0.250 (critical, with more that does not hold)" in text
+
+
+def test_a_feature_is_called_by_its_own_name(sample: Sample) -> None:
+    """The first letter of a name is not changed, that of a sentence is large."""
+    held = [alert("DataDriftDetected", state="firing", labels={"feature_name": "age", "drift": "severe"}), FIRES]
+    text = told(alerts_fragments(sample(**alerts(*held)))["firing"])
+    assert "age has drifted, severely" in text
+    assert "Too many requests fail" in text
+
+
 def test_what_another_says_already_is_not_told_twice(sample: Sample) -> None:
     """A silenced alert is no card; it is named with the one that speaks for it."""
     parts = alerts_fragments(

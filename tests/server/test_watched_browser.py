@@ -65,9 +65,9 @@ def test_a_row_leads_to_its_feature(browser: Eyes, serve: Serve, full: Sample) -
     """A click on a row shows that feature; the refresh stays with it."""
     source = Source(full())
     browser.open(f"{serve(pages_app(source))}/drift")
-    browser.wait("document.querySelector('[data-part=detail] h2').textContent === 'age'")
+    browser.wait("document.querySelector('[data-part=detail] h2')?.textContent === 'age'")
     browser.see("document.querySelectorAll('.moved a')[1].click()")
-    browser.wait("document.querySelector('[data-part=detail] h2').textContent === 'language'")
+    browser.wait("document.querySelector('[data-part=detail] h2')?.textContent === 'language'")
     browser.wait("document.documentElement.classList.contains('scripts')")
     reads = source.reads
     browser.wait("performance.now() > 3000")

@@ -13,6 +13,8 @@ service: {name: shop}
 models:
   churn:
     version: "1"
+    task: classification
+    classes: [stays, leaves]
     slos: {latency: {threshold: 200ms, objective: 0.95}}
 """
 

@@ -11,7 +11,7 @@ from modelwatch.server import charts, words
 from modelwatch.server.alertsverdict import WORDS, alerts_verdict, when
 from modelwatch.server.frame import ALERTS_PAGE, PATHS, band, choose, document, frame, page_title, query, render
 from modelwatch.server.runbookpage import steps
-from modelwatch.server.standing import Alert, Standing, standing_of
+from modelwatch.server.standing import TITLES, Alert, Standing, standing_of
 from modelwatch.server.words import finite
 
 SHOWN_FIRING, SHOWN_LINES = 20, 80
@@ -113,7 +113,9 @@ def _cards(standing: Standing, now: float, base: str, model: str | None) -> list
 
 def _heading(alert: Alert) -> str:
     severe = alert.labels.get("drift") == "severe"
-    return f"{alert.title[:1].upper()}{alert.title[1:]}{', severely' if severe else ''}"
+    named = TITLES.get(alert.name, "{").startswith("{")  # the name of a feature stays as it is
+    title = alert.title if named else f"{alert.title[:1].upper()}{alert.title[1:]}"
+    return f"{title}{', severely' if severe else ''}"
 
 
 def _facts(alert: Alert, now: float) -> list[tuple[str, str]]:
@@ -171,7 +173,8 @@ def _quiet(alerts: list[Alert]) -> str:
     for alert in alerts:
         if alert.now and alert.limit:
             limits = told.setdefault(alert.now, [])
-            limit = f"{alert.limit} ({_mark(alert)})"
+            more = ", with more that does not hold" if alert.beyond else ""
+            limit = f"{alert.limit} ({_mark(alert)}{more})"
             limits += [limit] if limit not in limits else []
         else:
             told.setdefault(alert.why or "quiet", [])

@@ -18,7 +18,7 @@ TITLES = {
 }  # fmt: skip
 EVENTS = {
     "latency": ("slow", "requests"), "availability": ("down", "minutes"), "error_rate": ("failed", "requests"),
-    "accuracy": ("wrong, by their weights", "labels"), "throughput": ("not held", "minutes"),
+    "accuracy": ("wrong, weighted", "labels"), "throughput": ("not held", "minutes"),
     "cost": ("spent", "allowed"),
 }  # fmt: skip
 Plain = Mapping[str, Any]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, NamedTuple
@@ -49,7 +50,8 @@ class Alert(NamedTuple):
     """One alert in words.
 
     state : of one that fires: crit, warn, info, or unk where it says that something cannot be told.
-    now, limit : its value and where it fires, with units. waited : seconds that it waits already; None unless it waits.
+    now, limit : its value and where it fires, with units. beyond : whether the value is
+    beyond the limit; one that is quiet then needs more to fire.
     """
 
     name: str
@@ -61,6 +63,7 @@ class Alert(NamedTuple):
     outcome: str
     now: str
     limit: str
+    beyond: bool
     since: float | None
     for_s: float
     why: str
@@ -155,7 +158,7 @@ def _alert(one: Mapping[str, Any]) -> Alert:
         "unk" if name == "CannotTell" else STATES.get(severity, "info"), labels,
         str(one.get("state", "")), str(one.get("outcome", "")),
         _amount(one.get("value"), unit), _OPS.get(op, "at {}").format(limit) if limit else "",
-        finite(one.get("since")), finite(one.get("for_s")) or 0.0,
+        _is_beyond(one), finite(one.get("since")), finite(one.get("for_s")) or 0.0,
         clean(one.get("why") or "", 300), clean(one.get("silenced_by") or "", 80),
         clean(one.get("summary") or "", 300), clean(one.get("description") or "", 800),
         [clean(text, 400) for text in (one.get("culprits") or ())[:5]],
@@ -163,6 +166,7 @@ def _alert(one: Mapping[str, Any]) -> Alert:
     )  # fmt: skip
 
 
+_COMPARE = {">": operator.gt, ">=": operator.ge, "<": operator.lt, "<=": operator.le}
 _OPS = {">": "over {}", ">=": "at {}", "<": "under {}", "<=": "at {} or less"}
 
 
@@ -173,6 +177,12 @@ def _amount(value: Any, unit: Any) -> str:
     if unit not in {"ratio", "score", "times", ""} and known == int(known):
         return f"{words.number(known)}{NBSP}{clean(unit, 20)}"
     return amount(known, str(unit or "")).replace(" ", NBSP).replace("-", "\N{MINUS SIGN}")
+
+
+def _is_beyond(one: Mapping[str, Any]) -> bool:
+    value, limit = finite(one.get("value")), finite(one.get("limit"))
+    compare = _COMPARE.get(str(one.get("op")))
+    return value is not None and limit is not None and compare is not None and compare(value, limit)
 
 
 class _Named(dict[str, str]):
