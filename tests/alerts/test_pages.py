@@ -126,17 +126,15 @@ def test_alerts_of_a_healthy_service(service: Path) -> None:
 
 
 def test_check_says_what_was_rescaled_and_refuses_what_cannot_be_alerted_on(service: Path) -> None:
-    """An accuracy page that could never happen is rescaled, and said; a factor without a bucket, and an objective of 0.3, exit 2."""
+    """An accuracy page that could never happen is rescaled, and said; a factor without a bucket, and 70 % of errors, exit 2."""
     code, text = run("check", str(service))
     assert code == 0
     assert "models.sentiment.slos.accuracy: critical: burning 14.4 times too fast would take 216% of bad events" in text
     for wrong, field in (
         (TEXT.replace("alerts: {", "alerts: {HighLatencyP95: {critical: 3}, "), "alerts.HighLatencyP95.critical"),
         (
-            TEXT.replace("accuracy: {}", "accuracy: {objective: 0.3}").replace(
-                "alerts: {", "alerts: {LowModelAccuracy: null, SegmentAccuracyLow: null, "
-            ),
-            "slos.accuracy.objective",
+            TEXT.replace("error_rate: {}", "error_rate: {objective: 0.3}"),
+            "slos.error_rate.objective",
         ),
     ):
         service.write_text(wrong)

@@ -7,12 +7,11 @@ from collections.abc import Iterator
 from modelwatch.alerts.conditions import All, Clause, Condition
 from modelwatch.alerts.rule import MINUTE_S, Rule
 from modelwatch.config import ModelConfig
-from modelwatch.errors import ConfigError
 from modelwatch.reference import Reference
 from modelwatch.signals.service import (
     COST_BURN,
 )
-from modelwatch.slo import BurnRule, Slo, burn_rules, slos_of
+from modelwatch.slo import BurnRule, Slo, burns_of, slos_of
 from modelwatch.slo.burn import DAY_S, LEAST_BAD, PERIOD_S
 
 
@@ -22,7 +21,7 @@ def objectives(model: ModelConfig, _reference: Reference | None) -> Iterator[Rul
         if slo.budget is None:
             yield _cost(model)
             continue
-        for burn in _burns(model, slo, slo.budget):
+        for burn in burns_of(model, slo):
             yield _burning(model, slo, slo.budget, burn)
         if slo.ratio is not None and slo.bad is not None:
             condition = All(
@@ -37,15 +36,6 @@ def objectives(model: ModelConfig, _reference: Reference | None) -> Iterator[Rul
                 f"{{value}} were bad over the last {{window}}; {slo.good} allows {{limit}} ({{samples}} counted).",
                 for_s=15 * MINUTE_S, labels={"slo": slo.kind},
             )  # fmt: skip
-
-
-def _burns(model: ModelConfig, slo: Slo, budget: float) -> list[BurnRule]:
-    try:
-        return burn_rules(budget, PERIOD_S, f"models.{model.name}.slos.{slo.kind}.objective")
-    except ConfigError:
-        if slo.kind != "accuracy":
-            raise
-        return []  # a model that is often wrong: its budget cannot burn fast; LowModelAccuracy watches it
 
 
 def _burning(model: ModelConfig, slo: Slo, budget: float, burn: BurnRule) -> Rule:

@@ -7,10 +7,11 @@ from dataclasses import dataclass
 from typing import Literal, NamedTuple
 
 from modelwatch.config import ModelConfig
+from modelwatch.errors import ConfigError
 from modelwatch.signals import FAILURES, SLOW, Counts, Events, Signal
 from modelwatch.signals.quality import WRONG, WRONG_LOW, WRONG_RATIO, label_sums
 from modelwatch.signals.service import AVAILABILITY, THROUGHPUT, slices, spending
-from modelwatch.slo.burn import burn_rules
+from modelwatch.slo.burn import BurnRule, burn_rules
 
 SloType = Literal["latency", "availability", "error_rate", "accuracy", "throughput", "cost"]
 THROUGHPUT_BUDGET = 0.05  # share of minutes that may not hold the load
@@ -107,18 +108,40 @@ def slos_of(model: ModelConfig) -> tuple[Slo, ...]:
     return tuple(found)
 
 
+def burns_of(model: ModelConfig, slo: Slo) -> list[BurnRule]:
+    """Return how fast the budget of an objective must burn for somebody to be told.
+
+    None for a cost, nor for a model that is often wrong: its budget cannot burn fast; its accuracy is watched itself.
+
+    Raises
+    ------
+    ConfigError   another objective is too low to be alerted on.
+    """
+    if slo.budget is None:
+        return []
+    try:
+        return burn_rules(slo.budget, where=f"models.{model.name}.slos.{slo.kind}.objective")
+    except ConfigError:
+        if slo.kind != "accuracy":
+            raise
+        return []
+
+
 def burn_notes(model: ModelConfig) -> list[str]:
     """Return what was changed of the usual burn rates, and why, by objective.
 
     Raises
     ------
-    ConfigError   an objective is too low to be alerted on.
+    ConfigError   as `burns_of`.
     """
     notes = []
     for slo in slos_of(model):
-        where = f"models.{model.name}.slos.{slo.kind}"
-        rules = burn_rules(slo.budget, where=f"{where}.objective") if slo.budget is not None else []
+        where, rules = f"models.{model.name}.slos.{slo.kind}", burns_of(model, slo)
         notes += [f"{where}: {rule.severity}: {rule.note}" for rule in rules if rule.note]
+        if slo.kind == "accuracy" and not rules:
+            notes.append(
+                f"{where}: no burn rate: {slo.objective:g} is too often wrong to burn; the accuracy itself alerts"
+            )
     return notes
 
 
