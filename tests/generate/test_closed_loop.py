@@ -5,17 +5,19 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 import yaml
 
-from differential import Replay
+from differential import START, Replay, prometheus_of
 from generate.stacks import WHOLE, config_of
 from modelwatch import names
 from modelwatch.config import parse_config
 from modelwatch.generate import generate
 from modelwatch.names import Metric
+from support import require
 from test_differential_model import REFERENCE, SCHEMA, _events, _labels
 
 #: Not on the page of a replayed service, with the reason.
@@ -113,6 +115,23 @@ def test_a_wrong_name_is_found(made: dict[str, str], page: dict[str, set[str]]) 
     for right, wrong in (("ml_requests_total{", "ml_requests{"), ("outcome=", "result=")):
         broken = {path: text.replace(right, wrong) for path, text in made.items()}
         assert unknown(broken, page), wrong
+
+
+def test_every_expression_runs(made: dict[str, str], tmp_path: Path) -> None:
+    """Prometheus evaluates each over replicas, versions and a restart, without a fault; panels have something to show."""
+    require("prometheus")
+    replay = Replay(SCHEMA, _events, 3600, ("1", "1", "2"), {1800: 0}, 5, labels=_labels, reference=REFERENCE)
+    recorded, silent = set(_recorded(made)), []
+    with prometheus_of(replay, tmp_path, require("promtool")) as server:
+        for path, texts in expressions(made).items():
+            for text in texts:
+                filled = re.sub(r"\$(job|instance|model|version)", ".*", text.replace("$__rate_interval", "5m"))
+                filled = filled.replace('"sentiment"', '"replayed"')
+                found = server.query(filled, START + 3600)
+                named = {name for name, _ in _SERIES.findall(text)}
+                if path.startswith("grafana") and not found and not named & (recorded | set(ELSEWHERE)):
+                    silent.append(text)
+    assert not [text for text in silent if "offset 1w" not in text and "offset 5m" not in text]
 
 
 def test_what_is_elsewhere_is_known() -> None:
