@@ -62,7 +62,17 @@ def test_without_a_token_only_this_machine_is_answered(house: House) -> None:
     app = app_of(house.serve())
     for path in table(app):
         assert call(app, path, headers=[(b"host", b"evil.example.com")]).status == 421
-    for path in ("/healthz", "/metrics", "/api/alerts", "/api/slos", "/"):
+    for path in (
+        "/healthz",
+        "/metrics",
+        "/api/alerts",
+        "/api/slos",
+        "/",
+        "/drift",
+        "/alerts",
+        "/slos",
+        "/runbooks/ServiceDown",
+    ):
         answer = call(app, path, headers=[HERE])
         assert answer.status == 200
         assert answer.headers["x-content-type-options"] == "nosniff"

@@ -178,6 +178,7 @@ def test_the_first_page_has_the_state_of_the_alerts(sample: Sample) -> None:
     """A critical alert: Failing, on the band, the panel, the tab and the menu's state."""
     parts = health_fragments(sample("degraded", **alerts(alert("HighErrorRate", "critical", "firing"))))
     assert told(parts["verdict"]).startswith("Failing – too many requests fail 4.2 % of the requests failed")
+    assert ("a", {"href": "/alerts"}) in Reader(parts["verdict"]).tags
     assert 'class="card big s-crit k-errors"' in parts["errors"]
     assert "Alerts: Critical: too many requests fail" in told(parts["tabs"]).replace("Alerts1", "Alerts")
 
@@ -187,6 +188,7 @@ def test_beyond_a_limit_but_not_long_enough_is_no_warning(sample: Sample) -> Non
     parts = health_fragments(sample("degraded", **alerts(alert("HighErrorRate", "warning", "pending"))))
     assert 'class="card big s-info k-errors"' in parts["errors"]
     assert told(parts["verdict"]).startswith("Healthy")
+    assert told(parts["verdict"]).endswith("1 alert was checked; all have an answer.")
 
 
 def test_what_is_said_aloud_has_no_number_that_changes(sample: Sample) -> None:

@@ -201,11 +201,16 @@ def tab_icon(state: str) -> str:
     return f"data:image/svg+xml,{quote(svg, safe='')}"
 
 
-def band(verdict: Verdict, page: str = "", model: Mapping[str, Any] | None = None) -> dict[str, str]:
-    """Return the parts that say the state of a page, to those who see it and to those who hear it."""
+def band(
+    verdict: Verdict, page: str = "", model: Mapping[str, Any] | None = None, act: tuple[str, str] | None = None
+) -> dict[str, str]:
+    """Return the parts that say the state of a page, to those who see it and to those who hear it.
+
+    act : words of a link, and where it leads.
+    """
     title = page_title(verdict.word, page, model)
     return {
-        "verdict": render("verdict", verdict=verdict, title=title, tab=tab_icon(verdict.state)),
+        "verdict": render("verdict", verdict=verdict, title=title, tab=tab_icon(verdict.state), act=act),
         "said": f"{verdict.word}: {Markup.escape(verdict.clause)}",
     }
 

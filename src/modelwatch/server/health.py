@@ -201,7 +201,15 @@ def _all_well(view: View) -> str:
     parts += [f"{words.percent(c.value, 2)} failed" for c in view.of("error_ratio") if c.value is not None]
     if view.detail("p95_s") is not None:
         parts.append(f"95{NBSP}% answered within {words.latency(view.detail('p95_s'))}")
+    if view.standing is not None:
+        return f"{sentence(', '.join(parts))} {_alerts_answered(view.standing)}"
     return f"{sentence(', '.join(parts))} {_checks_answered(len(view.checks))}"
+
+
+def _alerts_answered(standing: Standing) -> str:
+    silent = len(standing.silent)
+    checked = words.plural(standing.count, "alert was checked", "alerts were checked")
+    return f"{checked}; {f'{silent} without an answer' if silent else 'all have an answer'}."
 
 
 def _checks_answered(count: int) -> str:

@@ -9,6 +9,7 @@ from modelwatch import names
 from modelwatch.server import words
 from modelwatch.server.accuracy import accuracy
 from modelwatch.server.frame import (
+    ALERTS_PAGE,
     HEALTH,
     MONITOR,
     PATHS,
@@ -109,7 +110,9 @@ def health_fragments(status: Mapping[str, Any], *, base: str = "", model: str | 
         return bits | {"verdict": render("no_models"), "said": "Cannot tell: no model has reported yet"}
     view = View(status, chosen)
     said = verdict(view)
-    bits |= band(said, model=chosen)
+    fires = view.standing is not None and view.standing.worst != "ok"
+    act = ("What to do", f"{base}{PATHS[ALERTS_PAGE]}{query(model)}") if fires else None
+    bits |= band(said, model=chosen, act=act)
     by_key = {panel.key: panel for panel in panels(view)}
     bits |= {key: render("panel", panel=panel) for key, panel in by_key.items()}
     if not view.regression:
