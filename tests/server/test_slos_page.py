@@ -54,6 +54,15 @@ def test_a_budget_that_burns_has_the_state_of_its_alert(sample: Sample) -> None:
     assert re.findall(r'<tr class="s-(\w+)"', parts["budgets"]) == ["crit", "ok"]
 
 
+def test_the_band_speaks_of_the_most_urgent(sample: Sample) -> None:
+    """One burns and pages, another is spent: the band is red for the first, and names the second."""
+    burns = alert("SLOBurnRate", "critical", "firing", labels={"slo": "error_rate", "window": "60m"})
+    parts = slos_fragments(sample(**objectives(slo("accuracy", "broken"), slo("error_rate")), **alerts(burns)))
+    assert told(parts["verdict"]).startswith("Burning – the budget of error rate goes too fast")
+    assert "Not kept: accuracy." in told(parts["verdict"])
+    assert 'class="verdict s-crit"' in parts["verdict"]
+
+
 def test_what_cannot_be_told_is_hatched_and_has_its_reason(sample: Sample) -> None:
     """No number, no green: the reason stands where the budget would."""
     parts = slos_fragments(sample(**objectives(slo(), slo("availability", "cannot_tell"))))

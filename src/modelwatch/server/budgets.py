@@ -191,7 +191,7 @@ def slos_verdict(found: Budgets) -> Verdict:
     silent = [row for row in found.rows if row.state == "unk"]
     state = worst([row.state for row in found.rows])
     unsaid = f" No answer: {words.listed([row.title.lower() for row in silent])}." if silent else ""
-    if broken:
+    if broken and found.rows[0].word != "Burning":
         clause = f"{words.listed([row.title.lower() for row in broken])} {'is' if len(broken) == 1 else 'are'} not kept"
         first = broken[0]
         told = f"{first.title}: {first.kept} of the promised {first.promised}, {first.said}. Hold risky changes."
@@ -199,7 +199,8 @@ def slos_verdict(found: Budgets) -> Verdict:
     if burning:
         clause = f"the budget of {words.listed([row.title.lower() for row in burning])} goes too fast"
         first = burning[0]
-        told = f"{first.title}: {first.said}. {first.lasts}. Hold risky changes."
+        also = f" Not kept: {words.listed([row.title.lower() for row in broken])}." if broken else ""
+        told = f"{first.title}: {first.said}. {first.lasts}. Hold risky changes.{also}"
         return Verdict(state, "Burning", clause, f"{told}{unsaid}")
     if silent:
         met = plural(len(found.rows) - len(silent), "objective is", "objectives are")

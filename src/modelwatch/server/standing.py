@@ -201,4 +201,5 @@ def title_of(name: str, labels: Mapping[str, str]) -> str:
     'text_length has drifted'
     """
     title = TITLES.get(name)
-    return name if title is None else title.format_map(_Named(labels))
+    called = {key: value.replace("_", " ") if key == "slo" else value for key, value in labels.items()}
+    return name if title is None else title.format_map(_Named(called))
