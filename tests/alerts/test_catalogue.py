@@ -116,7 +116,7 @@ ONE_BAD = {
     "MonitorUnhealthy/warning": Case(every(Minute(requests(20), faults=1)), every(Minute(requests(20))), None, "fold"),
     "SLOBudgetExhausted/warning/slo=error_rate": Case(traffic(failed=2), traffic(failed=1), _four_bad),
     "SLOBudgetExhausted/warning/slo=latency": Case(traffic(slow=10), traffic(slow=9)),
-    "SLOBudgetExhausted/warning/slo=accuracy": Case(_labelled(17, 3), _labelled(18, 2), _few_labels),
+    "SLOBudgetExhausted/warning/slo=accuracy": Case(_labelled(16, 4), _labelled(17, 3), _few_labels),
     "SLOBudgetExhausted/warning/slo=availability": Case(
         _slices("availability", 1, 99), _slices("availability", 1, 200 * 60)
     ),

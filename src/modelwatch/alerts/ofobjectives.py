@@ -24,12 +24,13 @@ def objectives(model: ModelConfig, _reference: Reference | None) -> Iterator[Rul
         for burn in burns_of(model, slo):
             yield _burning(model, slo, slo.budget, burn)
         if slo.ratio is not None and slo.bad is not None:
-            condition = All(
-                (
-                    Clause(slo.ratio, PERIOD_S, ">=", slo.budget),
-                    Clause(slo.bad, PERIOD_S, ">=", LEAST_BAD, enough=True),
-                ),
-            )
+            parts: list[Condition] = [
+                Clause(slo.ratio, PERIOD_S, ">=", slo.budget),
+                Clause(slo.bad, PERIOD_S, ">=", LEAST_BAD, enough=True),
+            ]
+            if slo.low is not None:
+                parts.append(Clause(slo.low, PERIOD_S, ">=", slo.budget))
+            condition = All(tuple(parts))
             yield Rule(
                 "SLOBudgetExhausted", "warning", model.name, condition,
                 f"{{model}}: the error budget of {slo.kind} is spent",
