@@ -198,6 +198,24 @@ def test_a_fault_is_said_once_and_tried_again(house: House, caplog: pytest.LogCa
         assert parts.evaluator.why_not == ""
 
 
+def test_without_its_store_alerts_are_shown_and_nobody_is_told(house: House) -> None:
+    """A dead service is seen while the store is away; it is told, and kept, once the store is back."""
+    parts = house.serve()
+    told: list[set[str]] = []
+    parts.evaluator.tell = lambda alerts, _now: told.append({alert.name for alert in alerts})
+    house.rounds(parts, 4)
+    house.answers, said = False, len(told)
+    with StuckStore(house.folder / "truth.db"):
+        for _ in range(8):
+            parts.prober.ask()
+            assert not parts.evaluator.round()
+            house.clock.advance(15)
+        assert ("ServiceDown", "critical") in firing(parts)
+        assert parts.evaluator.known() == {}
+        assert len(told) == said
+    assert house.rounds(parts, 8, lambda: "ServiceDown" in told[-1])
+
+
 def test_what_is_not_counted_as_a_minute_is_evaluated(house: House) -> None:
     """A live.db that others have locked can be read: alerts go on, and the minute is counted when it is free."""
     parts = house.serve()

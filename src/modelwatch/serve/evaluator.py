@@ -86,7 +86,11 @@ class Evaluator:
     def round(self) -> bool:
         """Look, decide, keep and tell, once. Return whether it was done; if not, `why_not` says why."""
         try:
-            self.leads = self._take_lease()
+            try:
+                self.leads = self._take_lease()
+            except ModelwatchError:
+                self._show(self.looks.take(self.prober.found()))
+                raise
             if not self.leads:
                 self.why_not, self.found = "another process evaluates for this store", {}
                 return False
@@ -119,17 +123,26 @@ class Evaluator:
             self._say("counting a minute", "")
         except (sqlite3.Error, OSError, ModelwatchError) as error:  # locked, or not ours to write: alerts go on
             self._say("counting a minute", str(error) or repr(error))
-        former = self._former_states() if self._states is None else self._states
-        found: dict[str, Evaluated] = {}
-        for model, look in looks.items():
-            states = _not_later(former.get(model, {}), look.now)
-            found[model] = Evaluated(look, evaluate(self.looks.rules[model], look, states))
+        found = self._evaluated(looks, self._former_states() if self._states is None else self._states)
         alerts = self.alerts(found)
         self.tell(alerts, self.clock.now())
         self._told = {alert.fingerprint for alert in alerts}
         self._keep({model: dict(one.evaluation.states) for model, one in found.items()})
         self._count(found)
         self.found = found
+
+    def _evaluated(
+        self, looks: Mapping[str, Look], former: Mapping[str, Mapping[str, AlertState]]
+    ) -> dict[str, Evaluated]:
+        found = {}
+        for model, look in looks.items():
+            states = _not_later(former.get(model, {}), look.now)
+            found[model] = Evaluated(look, evaluate(self.looks.rules[model], look, states))
+        return found
+
+    def _show(self, looks: Mapping[str, Look]) -> None:
+        """Evaluate for whoever looks at the pages: without the store nobody is told, and nothing is kept."""
+        self.found = self._evaluated(looks, {model: one.evaluation.states for model, one in self.found.items()})
 
     def alerts(self, found: Mapping[str, Evaluated]) -> list[Alert]:
         """Return what fires, one for each name and its labels, at its worst severity.

@@ -9,7 +9,7 @@ import sqlite3
 import threading
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -52,6 +52,7 @@ class Parts:
     evaluator: Evaluator
     status: StatusSource
     notifier: Notifier
+    _thread: threading.Thread | None = field(default=None, init=False)
 
     @classmethod
     def of(
@@ -105,7 +106,8 @@ class Parts:
         """End it all; an evaluation that is under way is finished first."""
         self.prober.stop()
         self.evaluator.stop()
-        self._thread.join(STOP_S)
+        if self._thread is not None:
+            self._thread.join(STOP_S)
         self.notifier.stop()
         with suppress(sqlite3.Error, OSError, ModelwatchError):
             self.evaluator.minutes.close()
@@ -220,6 +222,14 @@ def app_of(parts: Parts, token: str | None = None) -> App:
     return Guard(Starlette(routes=routes, middleware=middleware), token)
 
 
+class _WithFault(logging.Formatter):
+    """Shows what a record says was at fault, too."""
+
+    def format(self, record: logging.LogRecord) -> str:
+        fault = getattr(record, "fault", "")
+        return f"{super().format(record)}: {fault}" if fault else super().format(record)
+
+
 def serve(
     config: Config, *, host: str, port: int, live: Path | None = None, say: Callable[[str], None] = print
 ) -> None:
@@ -229,6 +239,9 @@ def serve(
     ------
     ConfigError, MissingExtra   see `Parts.of`; or others could reach it, and there is no token.
     """
+    shown = logging.StreamHandler()
+    shown.setFormatter(_WithFault("%(asctime)s %(levelname)s %(message)s"))
+    logging.basicConfig(level=logging.WARNING, handlers=[shown])
     token = os.environ.get(TOKEN, "").strip() or None
     check_bind(host, token)
     try:
@@ -241,11 +254,11 @@ def serve(
         uvicorn.Config(app_of(parts, token), host=host, port=port, log_level="warning", server_header=False)
     )
     former = signal.signal(signal.SIGTERM, _end)
-    parts.start()
-    say(f"page       {address}/")
-    say(f"alerts     {address}/api/alerts")
-    say(f"metrics    {address}/metrics")
     try:
+        parts.start()
+        say(f"page       {address}/")
+        say(f"alerts     {address}/api/alerts")
+        say(f"metrics    {address}/metrics")
         server.run()
     except KeyboardInterrupt:
         pass  # asked to end, by either signal
