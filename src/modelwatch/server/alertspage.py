@@ -8,7 +8,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from modelwatch.server import charts, words
-from modelwatch.server.alertsverdict import WORDS, alerts_verdict, when
+from modelwatch.server.alertsverdict import WORDS, alerts_verdict
 from modelwatch.server.frame import ALERTS_PAGE, PATHS, band, choose, document, frame, page_title, query, render
 from modelwatch.server.runbookpage import steps
 from modelwatch.server.standing import TITLES, Alert, Standing, standing_of
@@ -70,8 +70,7 @@ def alerts_fragments(status: Mapping[str, Any], *, base: str = "", model: str | 
         return f"{base}/runbooks/{alert.name}{query(model)}"
 
     bits["firing"] = render(
-        "firing", cards=_cards(standing, now, base, model), standing=standing,
-        hidden=max(0, len(standing.firing) - SHOWN_FIRING), when=when(standing),
+        "firing", cards=_cards(standing, now, base, model), hidden=max(0, len(standing.firing) - SHOWN_FIRING),
     )  # fmt: skip
     bits["pending"] = _list(
         "Waiting",

@@ -27,14 +27,15 @@ def alerts_verdict(standing: Standing | None) -> Verdict:
         "info": ("notice", "notices"),
     }
     named = [plural(n, *nouns[state]) for state, n in counts.items() if n]
-    after, silent = when(standing), len(standing.silent)
+    after, silent, waiting = _when(standing), len(standing.silent), len(standing.pending)
+    after += f" {waiting} {'waits' if waiting == 1 else 'wait'} below." if waiting else ""
     if standing.worst in {"crit", "warn"}:
         titles = list(dict.fromkeys(alert.title for alert in standing.firing if alert.state in {"crit", "warn"}))
         clause = titles[0] + (f", and {len(titles) - 1} more" if len(titles) > 1 else "")
         missing = f" {plural(silent, 'check has', 'checks have')} no answer." if silent else ""
         return Verdict(standing.worst, f"{'Critical' if standing.worst == 'crit' else 'Warning'}", clause,
                        f"{words.listed(named)}. {after}{missing}")  # fmt: skip
-    noted = f" {words.listed(named)}, which wakes nobody." if named else ""
+    noted = f" {words.listed(named)}{', which wakes nobody' if standing.worst == 'ok' else ''}." if named else ""
     if standing.worst == "unk" or silent or not standing.count:
         clause = f"nothing is firing, but {silent} of {standing.count} checks have no answer"
         if standing.worst == "unk":
@@ -45,8 +46,7 @@ def alerts_verdict(standing: Standing | None) -> Verdict:
     return Verdict("ok", "Quiet", "nothing is firing", f"{after}{noted} All of them have an answer.")
 
 
-def when(standing: Standing) -> str:
-    """Return how many checks ran, and when."""
+def _when(standing: Standing) -> str:
     ran = f"{plural(standing.count, 'check', 'checks')} ran"
     return f"{ran} {words.age(standing.age_s)} ago." if standing.age_s is not None else f"{ran}."
 
