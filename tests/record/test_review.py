@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import functools
 import random
 import re
 import subprocess
@@ -389,6 +390,29 @@ def test_a_store_that_is_locked(make, tmp_path):
     assert states[0] in ("matched", "duplicate")  # whoever was refused may send it again
     assert states[1:] == ["matched"] * 49
     assert counts(monitor, "ml_labels_total") == {("__none__", "correct"): 51}
+
+
+def test_a_label_whose_caller_has_gone_away(make, monkeypatch):
+    """It is stored a moment too late: nobody was told, and it counts all the same, once."""
+    monitor = make()
+    request = answer(monitor)
+    assert monitor.flush(5)
+    writer, go_on = monitor.review.writer, threading.Event()
+    write = writer.store.label_many
+
+    def slowly(labels):
+        assert go_on.wait(20)
+        return write(labels)
+
+    monkeypatch.setattr(writer.store, "label_many", slowly)
+    monkeypatch.setattr(writer, "label_many", functools.partial(writer.label_many, timeout_s=0.05))
+    with pytest.raises(StoreUnavailable, match="perhaps taken"):
+        monitor.label(request, "a")
+    go_on.set()
+    assert counts(monitor, "ml_labels_total") == {("__none__", "correct"): 1}
+    monkeypatch.undo()
+    assert monitor.label(request, "a") == "duplicate"
+    assert counts(monitor, "ml_labels_total") == {("__none__", "correct"): 1}
 
 
 def test_a_prediction_here_and_its_label_there(make, tmp_path):

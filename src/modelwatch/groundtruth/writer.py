@@ -10,7 +10,7 @@ import threading
 import time
 import weakref
 from collections import Counter, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
@@ -63,15 +63,18 @@ class _Asked:
         with self.lock:
             self.taken = False
 
-    def leave(self) -> bool:
-        """Let the caller go away; return whether it is now sure that nothing is written."""
+    def leave(self) -> str:
+        """Let the caller go away, unless the answer has just come; return what can be said of the labels."""
         with self.lock:
-            self.gone = True
-            return not self.taken
+            self.gone = not self.done.is_set()
+            return "answered" if not self.gone else "perhaps taken" if self.taken else "not taken"
 
-    def answer(self, answers: list[Labelled], error: BaseException | None = None) -> None:
-        self.answers, self.error = answers, error
-        self.done.set()
+    def answer(self, answers: list[Labelled], error: BaseException | None = None) -> bool:
+        """Give the answer; return whether anybody still waits for it."""
+        with self.lock:
+            self.answers, self.error = answers, error
+            self.done.set()
+            return not self.gone
 
 
 class Writer:
@@ -89,11 +92,14 @@ class Writer:
         if max_bytes is None and store.database.engine_name == "sqlite":
             max_bytes = MOST_BYTES
         self.store, self.max_bytes, self.most_samples = store, max_bytes, most_samples
-        self.on_matched: list[Callable[[Labelled], object]] = []  # called, in the thread, for an early label to count
+        self.on_matched: list[
+            Callable[[Labelled], object]
+        ] = []  # called, in the thread, for a label that nobody counts: early, or its caller gone
         self.on_minute: list[
             Callable[[], object]
         ] = []  # called, in the thread, once a minute and before the first sample
         self.on_fault: list[Callable[[str, BaseException], object]] = []
+        self.users = 0  # monitors that are not closed
         self.stored = 0  # samples
         self.kept: bool | None = None  # whether the last transaction was committed; None before the first
         self.why_not = ""
@@ -181,10 +187,9 @@ class Writer:
         asked = _Asked(labels)
         self._asked.append(asked)
         self._wake.set()
-        if not asked.done.wait(timeout_s):
-            sure = "not taken" if asked.leave() else "perhaps taken"
+        if not asked.done.wait(timeout_s) and (known := asked.leave()) != "answered":
             raise StoreUnavailable(
-                f"store: no answer of {self.store.database.where!r} within {timeout_s:g} s; the label is {sure}."
+                f"store: no answer of {self.store.database.where!r} within {timeout_s:g} s; the label is {known}."
                 " Send it again."
             )
         if asked.error is not None:
@@ -309,7 +314,9 @@ class Writer:
         self._succeeded()
         one = iter(answers)
         for asked in batch:
-            asked.answer(list(islice(one, len(asked.labels))))
+            mine = list(islice(one, len(asked.labels)))
+            if not asked.answer(mine):  # its caller counts nothing any more
+                self._tell_matched([labelled for labelled in mine if labelled.first])
 
     def _write_samples(self, *, flushing: bool) -> bool:
         """Write the samples that wait, some at a time. Return whether none is left of those that waited."""
@@ -348,7 +355,10 @@ class Writer:
             return
         self._succeeded()
         self.stored += len(batch)
-        for labelled in added.matched:
+        self._tell_matched(added.matched)
+
+    def _tell_matched(self, found: Iterable[Labelled]) -> None:
+        for labelled in found:
             for tell in list(self.on_matched):
                 try:
                     tell(labelled)

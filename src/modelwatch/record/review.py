@@ -179,8 +179,12 @@ class Review:
 
     def close(self) -> None:
         """Write what waits, and sign no more ids of requests that belong to no monitor."""
-        self.writer.flush(FLUSH_S)
         self.users -= 1
+        self.writer.users -= 1
+        if self.writer.users > 0:
+            self.writer.flush(FLUSH_S)
+        else:
+            self.writer.close(FLUSH_S)
         if self.users <= 0 and self.sign in signing:
             signing.remove(self.sign)
 
@@ -327,6 +331,7 @@ def open_review(monitor: Monitor, url: str, model: ModelConfig) -> Review:
         found = Review(monitor.key, monitor.worker, writer, truth)
         monitor.worker.reviews[monitor.key] = found
     found.users += 1
+    found.writer.users += 1
     if found.sign not in signing:
         signing.append(found.sign)
     return found
