@@ -11,8 +11,9 @@ from modelwatch.clock import SteadyClock
 from modelwatch.config import Config
 from modelwatch.reference import Reference
 from modelwatch.signals import Facts, Look, Objectives
+from modelwatch.slo.burn import DAY_S
 from modelwatch.sources.evaluated import reference_of, windows_of
-from modelwatch.store.live import BASE, Key
+from modelwatch.store.live import BASE, MINUTE, Key
 from modelwatch.store.reader import Changes, HostState, LiveReader
 from modelwatch.store.windows import Windows
 from modelwatch.tally import Tally
@@ -45,7 +46,8 @@ class LiveLooks:
         self.versions = {name: model.version for name, model in config.models.items()}
         self.host = HostState()
         self._reader = LiveReader(live, self.clock.monotonic)
-        spans = set().union(*(windows_of(rules) for rules in self.rules.values()))
+        spans = {MINUTE, int(DAY_S / config.time_scale)}  # of minutes of objectives, and of gauges
+        spans = spans.union(*(windows_of(rules) for rules in self.rules.values()))
         self.windows = Windows(tuple(sorted(spans)))
         self._first: dict[Key, int] = {}
         self._changing = threading.Lock()  # a look may be asked for another window while the next one is taken
