@@ -24,7 +24,7 @@ from modelwatch.config import Config, load_config
 from modelwatch.errors import ConfigError, MissingExtra, ModelwatchError, fault
 from modelwatch.generate import Places, differences, generate, write
 from modelwatch.generate.alertmanager import SECRETS, secrets_of
-from modelwatch.generate.context import ALERTMANAGER_PORT, PROMETHEUS_PORT, SERVICE_PORT
+from modelwatch.generate.context import ALERTMANAGER_PORT, PROMETHEUS_PORT, SERVICE_PORT, Context
 from modelwatch.reference import Reference
 
 __all__ = ["Part", "differences", "down", "generated", "status", "up", "write"]
@@ -100,6 +100,7 @@ def up(
     down(state)
     _check_ports(ports)
     _prepare(path, state, ports)
+    resend = Context(load_config(path, secrets=False), __version__).resend_flag
     commands = {
         "alertmanager": [
             programs["alertmanager"], "--config.file=alertmanager.yml", "--storage.path=data/alertmanager",
@@ -107,7 +108,7 @@ def up(
         ],
         "prometheus": [
             programs["prometheus"], "--config.file=prometheus.yml", "--storage.tsdb.path=data/prometheus",
-            f"--web.listen-address=127.0.0.1:{ports['prometheus']}", "--log.level=warn",
+            f"--web.listen-address=127.0.0.1:{ports['prometheus']}", resend, "--log.level=warn",
         ],
     }  # fmt: skip
     for name, command in commands.items():

@@ -121,6 +121,7 @@ def _prometheus(context: Context) -> dict[str, Any]:
             f"--config.file={HOME}/prometheus/prometheus.yml",
             "--storage.tsdb.path=/prometheus",
             f"--storage.tsdb.retention.time={RETENTION}",
+            context.resend_flag,
         ],
         "volumes": [
             f"./prometheus.yml:{HOME}/prometheus/prometheus.yml:ro",

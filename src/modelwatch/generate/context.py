@@ -12,7 +12,7 @@ from modelwatch.config import Config
 from modelwatch.errors import ConfigError, fault
 from modelwatch.reference import Reference
 
-SCRAPE_S, EVALUATE_S, SHORTEST_S = 15.0, 60.0, 1.0
+SCRAPE_S, EVALUATE_S, SHORTEST_S, RESEND_S = 15.0, 60.0, 1.0, 60.0
 TOKEN_FILE = "secrets/MODELWATCH_TOKEN"  # noqa: S105 - the name of a file
 #: Numbers of `modelwatch serve` that the recording rules of the stack give instead.
 RECORDED = ("ml_accuracy_by_segment", "ml_slo_compliance_percentage", "ml_slo_error_budget_remaining_ratio")
@@ -85,3 +85,8 @@ class Context:
     def scaled(self, seconds: float) -> float:
         """Return a span of time as the configuration's time_scale makes it; a second at least."""
         return max(seconds / self.config.time_scale, SHORTEST_S)
+
+    @property
+    def resend_flag(self) -> str:
+        """How often Prometheus tells Alertmanager again that an alert fires, as its option; a minute, unscaled."""
+        return f"--rules.alert.resend-delay={max(round(RESEND_S / self.config.time_scale), 1)}s"
