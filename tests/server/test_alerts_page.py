@@ -221,7 +221,15 @@ def test_every_runbook_is_a_page(name: str) -> None:
 @pytest.mark.parametrize("hostile", HOSTILE)
 def test_markdown_is_text_but_for_its_few_marks(hostile: str) -> None:
     """Tags, attributes and links in a runbook are shown, not run."""
-    for line in (hostile, f"# {hostile}", f"- {hostile}", f"1. `{hostile}`", f"```\n{hostile}\n```", f"[x]({hostile})"):
+    for line in (
+        hostile,
+        f"# {hostile}",
+        f"- {hostile}",
+        f"1. `{hostile}`",
+        f"```\n{hostile}\n```",
+        f"[x]({hostile})",
+        f"{hostile} `x` {hostile}",
+    ):
         tags = {tag for tag, held in Reader(str(markdown(line)).encode("utf-8", "replace").decode()).tags}
         assert tags <= {"p", "h1", "ul", "ol", "li", "code", "pre"}
 
