@@ -87,6 +87,23 @@ def test_a_stuck_store_holds_up_few(reviewed: Monitor, tmp_path: Path) -> None:
     assert json.loads(call(app, "/feedback", method="POST", body=body).body)["state"] in ("matched", "duplicate")
 
 
+def test_those_that_wait_for_a_store_do_not_add_up_their_waits(reviewed: Monitor, tmp_path: Path) -> None:
+    """A store that is locked when forty labels are under way: one wait for eight of them, then a refusal for the rest."""
+    assert reviewed.flush(10)
+    app = feedback_app(reviewed)
+    with reviewed.request("/p") as request:
+        request.predicted("a")
+    body = json.dumps({"request_id": request.id, "true_label": "a"}).encode()
+    assert reviewed.flush(10)
+
+    async def many() -> Counter[str]:
+        answers = await asyncio.gather(*(acall(app, "/feedback", method="POST", body=body) for _ in range(40)))
+        return Counter(json.loads(answer.body)["error"]["message"].split(";")[0] for answer in answers)
+
+    with StuckStore(tmp_path / "truth.db"):
+        assert asyncio.run(many()) == {"The label may not be stored": 8, "Too many labels wait for the store": 32}
+
+
 def test_a_hundred_clients_at_once(reviewed: Monitor) -> None:
     """Each has a rate of its own, and with a store that works nobody is refused."""
     app = feedback_app(reviewed)

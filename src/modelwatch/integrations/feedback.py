@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import asyncio
 import os
+import time
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
 from typing import TYPE_CHECKING, Any
 
-from modelwatch.groundtruth.feedback import MOST_BYTES, Feedback, refusal
+from modelwatch.groundtruth.feedback import MOST_BYTES, Answer, Feedback, refusal
 from modelwatch.integrations.asgi import App, Receive, Scope, Send, respond_json
 
 if TYPE_CHECKING:
@@ -16,6 +17,7 @@ if TYPE_CHECKING:
 
 THREADS = 8  # labels that wait for the disk at the same time; they share commits
 MOST_WAITING = 500  # requests that wait for a thread, while the store keeps what it is given
+PATIENCE_S = 1.0  # so long may one have waited for a thread when the store has stopped taking anything
 BUSY = refusal(503, "store_unavailable", "Too many labels wait for the store; send it again in a second.")
 _executor: ThreadPoolExecutor | None = None
 
@@ -44,6 +46,13 @@ def feedback_app(monitor: Monitor, token: str | None = None) -> App:
     feedback = Feedback(monitor, token)
     waiting = 0
 
+    def answer(since: float, *given: Any) -> Answer:
+        if (
+            feedback.is_stuck() and time.monotonic() - since > PATIENCE_S
+        ):  # else those that wait would add up their waits
+            return BUSY
+        return feedback.answer(*given)
+
     async def app(scope: Scope, receive: Receive, send: Send) -> None:
         nonlocal waiting
         body = await _body(receive)
@@ -54,9 +63,10 @@ def feedback_app(monitor: Monitor, token: str | None = None) -> App:
             return
         waiting += 1
         try:
-            answer = await asyncio.get_running_loop().run_in_executor(
+            told = await asyncio.get_running_loop().run_in_executor(
                 _threads(),
-                feedback.answer,
+                answer,
+                time.monotonic(),
                 body,
                 scope.get("query_string", b"").decode("latin-1"),
                 headers.get(b"authorization", b"").decode("latin-1"),
@@ -64,7 +74,7 @@ def feedback_app(monitor: Monitor, token: str | None = None) -> App:
             )
         finally:
             waiting -= 1
-        await respond_json(send, answer.status, answer.content)
+        await respond_json(send, told.status, told.content)
 
     return app
 
