@@ -59,14 +59,43 @@ def pages_app(read_status: ReadStatus, desk: Desk | None = None, *, hosts: Seque
     hosts : sequence of str
         Names that this server is known by, besides localhost and its addresses; "*" for all.
     """
+    pages = _Pages(read_status)
+    return Starlette(
+        routes=[
+            pages.page(PATHS[HEALTH], health_page),
+            pages.page(PATHS[QUALITY], quality_page),
+            pages.page(PATHS[DRIFT], drift_page, "feature"),
+            pages.page(PATHS[ALERTS_PAGE], alerts_page),
+            pages.page(PATHS[SLOS], slos_page),
+            pages.page(PATHS[MONITOR], monitor_page),
+            Route("/runbooks/{name}", guarded(_runbook, page=PATHS[ALERTS_PAGE])),
+            Route("/api/status", guarded(pages.status)),
+            pages.fragments("/fragments", health_fragments),
+            pages.fragments("/fragments/quality", quality_fragments),
+            pages.fragments("/fragments/drift", drift_fragments, "feature"),
+            pages.fragments("/fragments/alerts", alerts_fragments),
+            pages.fragments("/fragments/slos", slos_fragments),
+            pages.fragments("/fragments/monitor", monitor_fragments),
+            *review_routes(read_status, desk),
+            Mount("/static", StaticFiles(directory=STATIC)),
+        ],
+        middleware=[Middleware(StrictHeaders), Middleware(KnownHost, hosts=hosts)],
+        exception_handlers={HTTPException: refused},
+    )
 
-    def chosen(request: Request, picks: Sequence[str]) -> dict[str, str | None]:
-        return {name: request.query_params.get(name) for name in ("model", *picks)}
 
-    def page(path: str, render: Callable[..., str], *picks: str) -> Route:
+class _Pages:
+    """Routes of pages that are functions of the status; `picks` are parameters of the address besides the model."""
+
+    def __init__(self, read_status: ReadStatus) -> None:
+        self.read_status = read_status
+
+    def page(self, path: str, render: Callable[..., str], *picks: str) -> Route:
+        """Return the route of a page."""
+
         async def answer(request: Request) -> Response:
-            base, asked = base_of(request), chosen(request, picks)
-            status = await run_in_threadpool(read_status)
+            base, asked = base_of(request), _asked(request, picks)
+            status = await run_in_threadpool(self.read_status)
             try:
                 text = await run_in_threadpool(render, status, base=base, **asked)
             except KeyError:
@@ -77,10 +106,12 @@ def pages_app(read_status: ReadStatus, desk: Desk | None = None, *, hosts: Seque
 
         return Route(path, guarded(answer, page=path))
 
-    def fragments(path: str, render: Callable[..., Mapping[str, str]], *picks: str) -> Route:
+    def fragments(self, path: str, render: Callable[..., Mapping[str, str]], *picks: str) -> Route:
+        """Return the route of the parts of a page."""
+
         async def answer(request: Request) -> Response:
-            asked = chosen(request, picks)
-            status = await run_in_threadpool(read_status)
+            asked = _asked(request, picks)
+            status = await run_in_threadpool(self.read_status)
             try:
                 return json_of(await run_in_threadpool(render, status, base=base_of(request), **asked))
             except KeyError:
@@ -88,37 +119,20 @@ def pages_app(read_status: ReadStatus, desk: Desk | None = None, *, hosts: Seque
 
         return Route(path, guarded(answer))
 
-    async def runbook(request: Request) -> Response:
-        base, name = base_of(request), request.path_params["name"]
-        try:
-            return html(runbook_page(name, base=base, model=request.query_params.get("model")))
-        except KeyError:
-            told = f"There is no alert named {clean(name)!r}, so it has no runbook."
-            links = [("All alerts", f"{base}{PATHS[ALERTS_PAGE]}")]
-            return html(problem_page("No such runbook", told, base=base, links=links), 404)
+    async def status(self, _: Request) -> Response:
+        """Answer with the status itself."""
+        return json_of(await run_in_threadpool(self.read_status))
 
-    async def status(_: Request) -> Response:
-        return json_of(await run_in_threadpool(read_status))
 
-    return Starlette(
-        routes=[
-            page(PATHS[HEALTH], health_page),
-            page(PATHS[QUALITY], quality_page),
-            page(PATHS[DRIFT], drift_page, "feature"),
-            page(PATHS[ALERTS_PAGE], alerts_page),
-            page(PATHS[SLOS], slos_page),
-            page(PATHS[MONITOR], monitor_page),
-            Route("/runbooks/{name}", guarded(runbook, page=PATHS[ALERTS_PAGE])),
-            Route("/api/status", guarded(status)),
-            fragments("/fragments", health_fragments),
-            fragments("/fragments/quality", quality_fragments),
-            fragments("/fragments/drift", drift_fragments, "feature"),
-            fragments("/fragments/alerts", alerts_fragments),
-            fragments("/fragments/slos", slos_fragments),
-            fragments("/fragments/monitor", monitor_fragments),
-            *review_routes(read_status, desk),
-            Mount("/static", StaticFiles(directory=STATIC)),
-        ],
-        middleware=[Middleware(StrictHeaders), Middleware(KnownHost, hosts=hosts)],
-        exception_handlers={HTTPException: refused},
-    )
+def _asked(request: Request, picks: Sequence[str]) -> dict[str, str | None]:
+    return {name: request.query_params.get(name) for name in ("model", *picks)}
+
+
+async def _runbook(request: Request) -> Response:
+    base, name = base_of(request), request.path_params["name"]
+    try:
+        return html(runbook_page(name, base=base, model=request.query_params.get("model")))
+    except KeyError:
+        told = f"There is no alert named {clean(name)!r}, so it has no runbook."
+        links = [("All alerts", f"{base}{PATHS[ALERTS_PAGE]}")]
+        return html(problem_page("No such runbook", told, base=base, links=links), 404)
