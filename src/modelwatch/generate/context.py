@@ -8,6 +8,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
+from modelwatch import names
 from modelwatch.config import Config
 from modelwatch.errors import ConfigError, fault
 from modelwatch.reference import Reference
@@ -15,7 +16,13 @@ from modelwatch.reference import Reference
 SCRAPE_S, EVALUATE_S, SHORTEST_S, RESEND_S = 15.0, 60.0, 1.0, 60.0
 TOKEN_FILE = "secrets/MODELWATCH_TOKEN"  # noqa: S105 - the name of a file
 #: Numbers of `modelwatch serve` that the recording rules of the stack give instead.
-RECORDED = ("ml_accuracy_by_segment", "ml_slo_compliance_percentage", "ml_slo_error_budget_remaining_ratio")
+RECORDED = tuple(
+    metric.name
+    for metric in (
+        names.ACCURACY, names.COMPLIANCE, names.BUDGET_LEFT, names.DRIFT_SCORE, names.CONCEPT_PSI, names.CLASS_PSI,
+        names.COST,
+    )
+)  # fmt: skip
 SERVICE_PORT, PAGES_PORT = 8000, 8080
 PROMETHEUS_PORT, ALERTMANAGER_PORT, GRAFANA_PORT, NODE_PORT = 9090, 9093, 3000, 9100
 

@@ -181,7 +181,7 @@ def _quality(models: Models, records: Records) -> Iterator[Panel]:
     yield of_signal(
         LOW_CONFIDENCE_RATIO, "lines", window="1h", limits=limits_of(models, "HighLowConfidencePredictions")
     )
-    segments = Query(f"ml_accuracy_by_segment{{{RECORDED}}}", legend_of(MODEL, "segment"))
+    segments = Query(f"{names.ACCURACY.name}{{{RECORDED}}}", legend_of(MODEL, "segment"))
     limits = limits_of(models, "SegmentAccuracyLow", falling=True)
     words = "Share of the labels of a day on which the model was right, by segment; of the whole sample, too."
     yield Panel("Accuracy by segment", words, "percentunit", "lines", (segments,), limits=limits)
@@ -235,8 +235,8 @@ def _resources(_models: Models, _records: Records) -> Iterator[Panel]:
 
 def _slos(_models: Models, _records: Records) -> Iterator[Panel]:
     by = legend_of(MODEL, "slo_type")
-    kept = Query(f"ml_slo_compliance_percentage{{{RECORDED}}}", by)
-    left = Query(f"ml_slo_error_budget_remaining_ratio{{{RECORDED}}}", by)
+    kept = Query(f"{names.COMPLIANCE.name}{{{RECORDED}}}", by)
+    left = Query(f"{names.BUDGET_LEFT.name}{{{RECORDED}}}", by)
     words = "Share of good events of the last 30 days, by objective."
     yield Panel("Compliance", words, "percent", "number", (kept,), 12)
     limits = {"": Limits(0.25, 0.0, falling=True)}

@@ -33,7 +33,6 @@ from modelwatch.slo.burn import DAY_S, HOUR_S, PERIOD_S
 Named = Mapping[str, Any]
 
 SLO_EVERY_S = 300.0
-WHOLE_SAMPLE = "ground_truth_sample"  # the segment of all labels
 #: What a held alert has for a value: its service is not heard of any more.
 LOST = -1
 #: Alerts that say themselves that something is not heard of.
@@ -322,10 +321,36 @@ def recordings(context: Context, model: str, taken: Collection[str] = ()) -> lis
             by_pace[one.every_s].append({"record": name, "expr": expression, "labels": labels})
     if context.config.models[model].task == "classification":
         by_pace[SLO_EVERY_S] += _segments(context, model)
+    by_pace[SLO_EVERY_S] += _of_the_brief(context, model)
     for slo in slos_of(context.config.models[model]):
         by_pace[SLO_EVERY_S] += _of_slo(context, model, slo)
     groups = [(f"signals {slug(model)}", EVALUATE_S), (f"objectives {slug(model)}", SLO_EVERY_S)]
     return [_group(name, pace, context, by_pace[pace]) for name, pace in groups]
+
+
+def _of_the_brief(context: Context, model: str) -> Iterator[Named]:
+    """Yield what `modelwatch serve` exports of drift and cost, under the same names."""
+    config, selector = context.config.models[model], selector_of(model)
+
+    def recorded_as(signal: Signal, window_s: float, *more: str) -> str:
+        return f"{record_name(signal, max(window_s / context.config.time_scale, 1))}{{{joined(selector, *more)}}}"
+
+    if model in context.references:
+        features = (recorded_as(signal, config.drift.window_s) for signal in (FEATURE_KS, CATEGORY_DRIFT))
+        yield _named(names.DRIFT_SCORE.name, f"max by ({MODEL}, feature_name) ({' or '.join(features)})", model)
+        of = "value" if config.task == "regression" else "confidence"
+        confidence, classes = (
+            recorded_as(ANSWER_PSI, config.drift.window_s, matcher("of", each)) for each in (of, "classes")
+        )
+        yield _named(names.CONCEPT_PSI.name, f"max by ({MODEL}) ({confidence})", model)
+        if config.task == "classification":
+            yield _named(names.CLASS_PSI.name, f"max by ({MODEL}) ({classes})", model)
+    if config.slos.cost:
+        yield _named(names.COST.name, recorded_as(COST, DAY_S), model)
+
+
+def _named(record: str, expression: str, model: str) -> Named:
+    return {"record": record, "expr": expression, "labels": {MODEL: model}}
 
 
 def records_of(context: Context) -> dict[str, list[str]]:
@@ -344,9 +369,9 @@ def _segments(context: Context, model: str) -> Iterator[Named]:
     window = f"{round(max(DAY_S / context.config.time_scale, 1))}s"
     objectives, selector = objectives_of(context, model), selector_of(model)
     whole = ACCURACY.promql(selector, window, objectives)
-    named = {MODEL: model, "segment": WHOLE_SAMPLE}
+    named = {MODEL: model, "segment": names.WHOLE_SAMPLE}
     yield {
-        "record": "ml_accuracy_by_segment",
+        "record": names.ACCURACY.name,
         "expr": f"({whole}) and on ({MODEL}) ({ACCURACY.samples_promql(selector, window)}) >= {LABELS_NEEDED}",
         "labels": named,
     }
@@ -355,7 +380,7 @@ def _segments(context: Context, model: str) -> Iterator[Named]:
     right = increase_from_birth(names.LABELS.name, joined(inside, f'outcome="{names.CORRECT}"'), window, by)
     every = increase_from_birth(names.LABELS.name, inside, window, by)
     yield {
-        "record": "ml_accuracy_by_segment",
+        "record": names.ACCURACY.name,
         "expr": f"({right} or {every} * 0) / ({every} >= {LABELS_NEEDED})",
         "labels": {MODEL: model},
     }
@@ -375,8 +400,8 @@ def _of_slo(context: Context, model: str, slo: Slo) -> Iterator[Named]:
 
     month = over(PERIOD_S)
     compliance = f"100 / clamp_min({month}, 1)" if slo.budget is None else f"100 * (1 - {month})"
-    yield {"record": "ml_slo_compliance_percentage", "expr": compliance, "labels": labels}
-    yield {"record": "ml_slo_error_budget_remaining_ratio", "expr": f"1 - {month} / {budget!r}", "labels": labels}
+    yield {"record": names.COMPLIANCE.name, "expr": compliance, "labels": labels}
+    yield {"record": names.BUDGET_LEFT.name, "expr": f"1 - {month} / {budget!r}", "labels": labels}
     for seconds in (HOUR_S, 6 * HOUR_S, DAY_S, 3 * DAY_S):
         name = f"model_slo_type:slo_burn_rate:{duration(seconds)}"
         yield {"record": name, "expr": f"{over(seconds)} / {budget!r}", "labels": labels}
