@@ -117,6 +117,7 @@ def test_rules_do_as_their_tests_say(whole: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(900)
 def test_rules_of_objectives_do_as_their_tests_say(whole: Path) -> None:
     """The same of every burn rate of every objective, and of the other model."""
     files = [
