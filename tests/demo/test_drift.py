@@ -38,7 +38,8 @@ def test_time_scale_of_the_demo(tmp_path: Path) -> None:
     """The option replaces what the configuration says; a scale that is none is one clear line."""
     run.write_config(tmp_path)
     assert load_config(tmp_path / run.CONFIG).time_scale == 60
-    run.write_config(tmp_path, 1440)
+    run.write_config(tmp_path, 1440, 8123)
+    assert load_config(tmp_path / run.CONFIG).service.health_url == "http://127.0.0.1:8123/healthz"
     assert load_config(tmp_path / run.CONFIG).time_scale == 1440
     with pytest.raises(ModelwatchError, match="--time-scale: time scale is 0; expected a number above 0"):
         run.write_config(tmp_path, 0)

@@ -184,7 +184,7 @@ def run_demo(
         raise ModelwatchError(f"--incident: incident is {incident!r}; expected one of {known}. Choose one of them.")
     port, started = free_port(port), time.time()
     with _folder(data) as folder:
-        write_config(folder, time_scale)
+        write_config(folder, time_scale, port)
         service = Service(folder, port, incident, started)
         try:
             service.start()
@@ -193,6 +193,7 @@ def run_demo(
             say(f"page       {url}/")
             say(f"metrics    {url}/metrics")
             say(f"status     modelwatch status --config {folder / CONFIG}")
+            say(f"alerts     modelwatch serve --config {folder / CONFIG}")
             note = script.note(0.0)
             if note:
                 say(f"incident   {note}")
@@ -209,8 +210,10 @@ def run_demo(
             service.stop()
 
 
-def write_config(folder: Path, time_scale: float | None = None) -> None:
+def write_config(folder: Path, time_scale: float | None = None, port: int | None = None) -> None:
     """Put the configuration of the demo, and the profile that it names, into its folder, where its files are to be.
+
+    port : of the service, which `modelwatch serve` asks whether it answers.
 
     Raises
     ------
@@ -224,6 +227,8 @@ def write_config(folder: Path, time_scale: float | None = None) -> None:
                 f"--time-scale: time scale is {time_scale!r}; expected a number above 0. Write 60: a minute is an hour."
             )
         text = re.sub(r"(?m)^time_scale: .*$", f"time_scale: {time_scale:g}", text)
+    if port is not None:
+        text = re.sub(r"(?m)^service:$", f'service:\n  health_url: "http://{HOST}:{port}/healthz"', text)
     (folder / CONFIG).write_text(text, encoding="utf-8")
     (folder / REFERENCE).write_text((package / REFERENCE).read_text("utf-8"), encoding="utf-8")
 
