@@ -72,7 +72,10 @@ def test_all_alerts_and_names_of_receivers() -> None:
 
 def test_secrets_are_in_no_file() -> None:
     """With the secrets known, no generated file has one of them."""
-    hidden = {name: f"hidden-{name}" for name in ("PAGERDUTY_ROUTING_KEY", "SLACK_WEBHOOK_URL", "LOG_TOKEN", "BACKUP_ROUTING_KEY")}
+    hidden = {
+        name: f"hidden-{name}"
+        for name in ("PAGERDUTY_ROUTING_KEY", "SLACK_WEBHOOK_URL", "LOG_TOKEN", "BACKUP_ROUTING_KEY")
+    }
     hidden["SLACK_WEBHOOK_URL"] = "http://hidden-slack.example.org/x"
     made = generate(parse_config(WHOLE, environ=hidden), [part for part in PARTS if part != "grafana"])
     assert not [path for path, text in made.items() if "hidden" in text]
@@ -90,7 +93,9 @@ def test_no_default_password() -> None:
 @pytest.mark.parametrize("discovery", ["static", "file", "kubernetes"])
 def test_discovery(discovery: str) -> None:
     """Prometheus finds the replicas by one of three ways; their job is always the service."""
-    text = generate(config_of(WHOLE.replace("replicas: 2", "replicas: 1")), ["prometheus"], places=Places(discovery=discovery))
+    text = generate(
+        config_of(WHOLE.replace("replicas: 2", "replicas: 1")), ["prometheus"], places=Places(discovery=discovery)
+    )
     job = yaml.safe_load(text["prometheus.yml"])["scrape_configs"][0]
     assert job["job_name"] == "sentiment-api"
     assert f"{discovery}_sd_configs" in job or (discovery == "static" and "static_configs" in job)
