@@ -171,7 +171,8 @@ def test_configuration_of_the_demo() -> None:
     assert (config.service.name, model.name, model.version) == ("sentiment-api", "sentiment_classifier", "1.0.0")
     assert model.classes == ("negative", "neutral", "positive")
     assert list(model.features) == ["text_length", "exclamations", "sentiment_score", "language"]
-    assert (model.segment, model.reference, config.alerting.receivers) == ("category", None, {})
+    assert (model.segment, model.reference) == ("category", DEMO.parent / "reference.json")
+    assert config.alerting.receivers == {}
     assert config.live == DEMO.parent / "live.db"
 
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -255,6 +256,8 @@ def test_a_hundred_payloads_run_nothing(
             )
             assert browser.problems == []
             browser.click("button[value=negative]")
+            shown = json.dumps("\n".join(some))
+            browser.wait(f"document.querySelector('.sample')?.textContent !== {shown}")  # it is stored
             for page in ("/", "/quality", "/monitor"):
                 browser.open(url + page)
                 assert browser.see("window.owned") is None
