@@ -14,7 +14,7 @@ from typing import Literal, TypeAlias
 
 import numpy as np
 
-from modelwatch.reference import CategoricalProfile, NumericProfile, Profile
+from modelwatch.reference import CategoricalProfile, NumericProfile, Profile, invalid_before
 from modelwatch.statistics.counts import Counts, Floats
 from modelwatch.statistics.decision import Decision
 from modelwatch.statistics.distances import contributions, invalid_share, ks_bracket, ks_counts, unseen_share
@@ -111,7 +111,7 @@ def explain(
     else:
         raise TypeError(f"explain: {feature}: counts and profile are of different kinds; expected the same.")
     details = list(where)
-    share, usual = invalid_share(invalid, valid) or 0.0, _invalid_before(reference)
+    share, usual = invalid_share(invalid, valid) or 0.0, invalid_before(reference)
     if share > usual + MISSING:
         words = f"{share:.0%} of its values are missing or no values ({usual:.0%} in training)"
         if cause == "none" or not valid:
@@ -124,11 +124,6 @@ def explain(
 
 def _total(current: Counts | Mapping[str, float]) -> float:
     return float(sum(current.values() if isinstance(current, Mapping) else current))
-
-
-def _invalid_before(reference: Profile) -> float:
-    invalid = sum(n for reason, n in reference.invalid.items() if reason != "inf")
-    return invalid_share(invalid, reference.size) or 0.0
 
 
 def _sure(decision: Decision) -> str:

@@ -83,6 +83,14 @@ class CategoricalProfile:
 Profile = NumericProfile | CategoricalProfile
 
 
+def invalid_before(profile: Profile | None) -> float:
+    """Return the share of a profile's values that were missing or no values; 0 without a profile."""
+    if profile is None:
+        return 0.0
+    invalid = sum(n for reason, n in profile.invalid.items() if reason != "inf")
+    return invalid / (invalid + profile.size) if invalid else 0.0
+
+
 @dataclass(frozen=True)
 class Calibration:
     """How often labelled reference predictions were right, by confidence, in 50 equal bins `(lower, upper]` on [0, 1].

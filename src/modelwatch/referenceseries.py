@@ -11,9 +11,8 @@ from operator import attrgetter, itemgetter
 from modelwatch import names
 from modelwatch.exposition import GaugeValue, gauge_lines
 from modelwatch.names import Metric, number
-from modelwatch.reference import CategoricalProfile, NumericProfile, Profile, Reference
+from modelwatch.reference import CategoricalProfile, NumericProfile, Profile, Reference, invalid_before
 from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema
-from modelwatch.signals.drift import invalid_before
 from modelwatch.tally import Tally
 
 _ORDER = (

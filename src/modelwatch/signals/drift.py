@@ -15,7 +15,7 @@ import numpy.typing as npt
 
 from modelwatch import names
 from modelwatch.names import Metric
-from modelwatch.reference import CategoricalProfile, NumericProfile, Profile, Reference
+from modelwatch.reference import CategoricalProfile, NumericProfile, Profile, Reference, invalid_before
 from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema
 from modelwatch.signals import driftpromql as promql
 from modelwatch.signals.core import VERSION, Counts, Measure, Measured, Objectives, Signal
@@ -261,14 +261,6 @@ def sides(counts: Counts) -> dict[tuple[str, str], Sides]:
 
 
 # -- what has no value -------------------------------------------------------------------------------------------------
-
-
-def invalid_before(profile: Profile | None) -> float:
-    """Return the share of a profile's values that were missing or no values; 0 without a profile."""
-    if profile is None:
-        return 0.0
-    invalid = sum(n for reason, n in profile.invalid.items() if reason != "inf")
-    return invalid / (invalid + profile.size) if invalid else 0.0
 
 
 def invalid_counts(counts: Counts) -> dict[str, tuple[int, int]]:

@@ -13,7 +13,7 @@ from modelwatch.alerts.words import ago
 from modelwatch.config import Config, ModelConfig
 from modelwatch.errors import ModelwatchError
 from modelwatch.explain import explain
-from modelwatch.reference import CategoricalProfile, NumericProfile, Reference
+from modelwatch.reference import CategoricalProfile, NumericProfile, Reference, invalid_before
 from modelwatch.signals import Counts
 from modelwatch.signals.drift import (
     ANSWER_PSI,
@@ -21,7 +21,6 @@ from modelwatch.signals.drift import (
     FEATURE_KS,
     NOT_ON_THESE,
     Sides,
-    invalid_before,
     invalid_counts,
     sides,
 )
