@@ -57,7 +57,11 @@ class _Handler(BaseHTTPRequestHandler):
     receiver: Receiver
 
     def do_POST(self) -> None:
-        text = self.rfile.read(int(self.headers.get("Content-Length", 0)))
+        length = int(self.headers.get("Content-Length", 0))
+        text = self.rfile.read(length)
+        if len(text) < length:  # the sender has died in the middle: no server would take that
+            self.close_connection = True
+            return
         request = Received(self.path, dict(self.headers.items()), json.loads(text or "null"), time.monotonic())
         answer = self.receiver.answer(request)
         self.receiver.requests.append(request)
