@@ -243,7 +243,8 @@ class Silent:
 
         def __getattr__(self, name):
             """Refuse."""
-            raise {"cpu_times": PermissionError, "io_counters": NotImplementedError}.get(name, AttributeError)(name)
+            refused = {"cpu_times": PermissionError, "io_counters": NotImplementedError}  # as psutil on some systems
+            raise refused.get(name, AttributeError)(name)
 
 
 class Absent:

@@ -99,7 +99,7 @@ def test_the_first_page_says_that_it_is_a_view(status: Sample, sample_quality: S
     text = told(card)
     assert "81.9%79.4–84.2 %, 95 % interval" in text
     assert "From the last 1,000 labels. Objective 85 %: the whole interval is below it." in text
-    assert "A view of labels: it alerts nobody." in text
+    assert "A view: alerts count labels as they come." in text
     assert 'href="/watch/quality?model=sentiment_classifier"' in card
 
 
