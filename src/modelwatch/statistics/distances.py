@@ -34,8 +34,9 @@ class Sorted:
     """
 
     def __init__(self, values: Sequence[float] | npt.NDArray[Any]) -> None:
-        column = np.asarray(values, np.float64).ravel()
-        self.values: Floats = np.sort(column[~np.isnan(column)])
+        ordered: Floats = np.sort(np.asarray(values, np.float64), axis=None)  # NaN come last
+        last = len(ordered) - 1
+        self.values = ordered[: ordered.searchsorted(np.nan)] if last >= 0 and np.isnan(ordered[last]) else ordered
 
     def __len__(self) -> int:
         return len(self.values)
@@ -103,16 +104,11 @@ def ks(
 
 def _largest_gap(many: Floats, few: Floats) -> float:
     """Return max |F - G|: it is reached at a value of the smaller sample, or just below one."""
-    m, n = len(many), len(few)
-    last = np.empty(n, bool)  # of equal values: the last has the whole step below it, the first has none of it
-    last[-1] = True
-    np.not_equal(few[1:], few[:-1], out=last[:-1])
-    upto = np.flatnonzero(last) + 1
-    distinct = few[upto - 1]
-    before = np.concatenate(([0], upto[:-1]))
-    above = (upto / n - many.searchsorted(distinct, "right") / m).max()
-    below = (many.searchsorted(distinct, "left") / m - before / n).max()
-    return float(max(above, below, 0.0))
+    m, steps = len(many), np.arange(len(few) + 1) / len(few)  # of equal values the last has all steps, the first none
+    upto = many.searchsorted(few, "right")
+    is_shared = (many[upto - 1] == few).any()
+    below = many.searchsorted(few, "left") if is_shared else upto
+    return float(max((steps[1:] - upto / m).max(), (below / m - steps[:-1]).max(), 0.0))
 
 
 def outside_share(reference: Sorted, current: Sequence[float] | npt.NDArray[Any]) -> float | None:
