@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, select
@@ -22,7 +23,25 @@ LONGEST_INPUT = 16384  # as DESIGN: what a reviewer is shown
 Row = dict[str, Any]
 Said = tuple[TrueLabel, float]  # and when
 _INSERT: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
+
+# Statements that every label needs: made once, which is most of what SQLAlchemy takes for one.
 _STATE = [column for column in samples.c if column.name not in {"input", "features", "endpoint", "claimed_by"}]
+_NAMES = [column.name for column in _STATE]
+_LOCK = select(*_STATE).with_for_update()
+_LOCK_ONE = _LOCK.where(samples.c.request_id == bindparam("one"))
+_LOCK_SOME = _LOCK.where(samples.c.request_id.in_(bindparam("some", expanding=True))).order_by(samples.c.request_id)
+_SETTLED = ("label", "labelled_at", "revisions", "counted", "kept_until", "claimed_until")
+_SETTLE = (
+    samples.update().where(samples.c.request_id == bindparam("row_id")).values({n: bindparam(n) for n in _SETTLED})
+)
+
+
+@cache
+def _say(engine_name: str) -> Any:
+    """Return the statement that keeps what somebody says, in the place of the same said before."""
+    statement = _INSERT[engine_name](labels)
+    said = {name: statement.excluded[name] for name in ("at", "withdrawn_at", "note")}
+    return statement.on_conflict_do_update(index_elements=["request_id", "reviewer", "label"], set_=said)
 
 
 def insert(connection: Connection, table: Table) -> Any:
@@ -48,8 +67,9 @@ def locked(connection: Connection, ids: Iterable[str]) -> dict[str, Row]:
     """Return the rows of request ids; nobody else changes them before the end of the transaction."""
     found: dict[str, Row] = {}
     for chunk in chunks(ids):
-        query = select(*_STATE).where(samples.c.request_id.in_(chunk)).order_by(samples.c.request_id).with_for_update()
-        found |= {row.request_id: dict(row._mapping) for row in connection.execute(query)}  # noqa: SLF001 - its public name
+        one = len(chunk) == 1
+        for row in connection.execute(_LOCK_ONE if one else _LOCK_SOME, {"one": chunk[0]} if one else {"some": chunk}):
+            found[row.request_id] = dict(zip(_NAMES, row, strict=True))
     return found
 
 
@@ -153,18 +173,13 @@ class _Changes:
 
     def write(self, connection: Connection) -> None:
         if self.labels:
-            statement = insert(connection, labels)
-            changed = {name: statement.excluded[name] for name in ("at", "withdrawn_at", "note")}
-            key = ["request_id", "reviewer", "label"]
             rows = [self.labels[name] for name in sorted(self.labels)]
-            connection.execute(statement.on_conflict_do_update(index_elements=key, set_=changed), rows)
+            connection.execute(_say(connection.dialect.name), rows)
         if self.samples:
-            names = ("label", "labelled_at", "revisions", "counted", "kept_until", "claimed_until")
-            update = samples.update().where(samples.c.request_id == bindparam("row_id"))
-            values = [
-                {"row_id": name, **{key: row[key] for key in names}} for name, row in sorted(self.samples.items())
+            settled = [
+                {"row_id": name, **{key: row[key] for key in _SETTLED}} for name, row in sorted(self.samples.items())
             ]
-            connection.execute(update.values({name: bindparam(name) for name in names}), values)
+            connection.execute(_SETTLE, settled)
         if self.audit:
             connection.execute(audit.insert(), self.audit)
 
