@@ -19,6 +19,8 @@ try:
 except ImportError:  # the core without [server]
     sys.exit("modelwatch: the commands need typer, which is not installed. Run `pip install 'modelwatch[server]'`.")
 
+from modelwatch.onboarding.commands import register as register_first_minute
+
 CONFIG = "modelwatch.yaml"
 OK, FAILED, USAGE = 0, 1, 2
 MOST_PROBLEMS = 20  # lines on entries that cannot be taken
@@ -28,6 +30,9 @@ app = typer.Typer(
     context_settings={"help_option_names": ["-h", "--help"]},
     help="Production monitoring and alerting for machine-learning models.",
 )  # fmt: skip
+
+
+register_first_minute(app)
 
 
 @app.callback()
@@ -223,27 +228,6 @@ def load(
     report = find(plan, _progress)
     typer.echo(json.dumps(report.to_dict(), indent=1) if as_json else "\n".join(report.lines()))
     raise typer.Exit(OK if report.held is not None else FAILED)
-
-
-@app.command()
-def check(config: Annotated[Path, typer.Argument(help="The configuration.")] = Path(CONFIG)) -> None:
-    """Validate a configuration and say what it will count."""
-    from modelwatch.alerts import rules_of
-    from modelwatch.config import load_config
-    from modelwatch.record.monitor import schema_of
-    from modelwatch.slo import burn_notes
-
-    found = load_config(config)
-    for name, model in found.models.items():
-        schema = schema_of(model)
-        bins = sum(len(shown) + 1 for _, shown in schema.numeric.values())
-        typer.echo(
-            f"{name} {model.version}: {model.task}, {len(model.features)} features ({bins} bins), "
-            f"{len(schema.latency) + 1} latency buckets an endpoint, {len(rules_of(found, name))} alert rules"
-        )
-        for note in burn_notes(model):
-            typer.echo(f"  {note}")
-    typer.echo(f"{config}: valid")
 
 
 @app.command()
