@@ -50,6 +50,7 @@ from modelwatch.configfields import (
     over,
     refuse,
 )
+from modelwatch.configpages import Pages
 from modelwatch.configtext import describe, read_file, read_yaml, resolve
 from modelwatch.errors import ConfigError, fault
 from modelwatch.names import INVALID, OTHER, UNMATCHED
@@ -306,6 +307,7 @@ class Config(Section):
     service: Service
     models: Annotated[dict[Text, ModelConfig], or_empty, AfterValidator(_at_least_one)]
     alerting: Annotated[Alerting, or_empty] = Alerting()
+    pages: Annotated[Pages, or_empty] = Pages()
     store: StoreUrl | None = Field(default=None, repr=False)  # may hold a password
     live: FilePath = Field(default=Path("live.db"), validate_default=True)
     time_scale: Positive = 1.0

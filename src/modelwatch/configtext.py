@@ -22,7 +22,7 @@ INIT = "Run `modelwatch init` to write one."
 CONFIGURATION = "a configuration of service and models"
 _VARIABLE = re.compile(r"\$\{([^{}]*)\}")
 _NAME = re.compile(r"[A-Za-z_][A-Za-z0-9_]*")
-_SECRET: Loc = ("alerting", "receivers")
+_SECRETS: tuple[Loc, ...] = (("alerting", "receivers"), ("pages", "tokens"))
 # what a field that must be there looks like
 _MISSING = {
     "service": ("a mapping", "Write service: {name: my-service}."),
@@ -154,7 +154,8 @@ def resolve(
 ) -> tuple[dict[str, Any], dict[Loc, str]]:
     """Return the data with `${VARIABLES}` filled in, and the problems found, by path.
 
-    Keys must be text. With `secrets` false the text below `alerting.receivers` stays as it is written.
+    Keys must be text. With `secrets` false the text below `alerting.receivers` and `pages.tokens` stays as it is
+    written.
     """
     problems: dict[Loc, str] = {}
     nodes = 0
@@ -165,7 +166,7 @@ def resolve(
         if nodes > MOST_NODES:
             given = Shown(f"more than {MOST_NODES} values")
             raise ConfigError(fault(where, "file", given, CONFIGURATION, "Write it without aliases of aliases."))
-        if isinstance(value, str) and "${" in value and (secrets or loc[:2] != _SECRET):
+        if isinstance(value, str) and "${" in value and (secrets or loc[:2] not in _SECRETS):
             return _fill(value, loc, environ, problems)
         if isinstance(value, list):
             return [walk(item, (*loc, index)) for index, item in enumerate(value)]
@@ -266,7 +267,7 @@ def word(loc: Loc, problem: Problem, raw: Any) -> str:
     """Return the line that tells a problem of the field at `loc`."""
     given = problem.given
     if given is None:
-        given = Shown("hidden") if loc[:2] == _SECRET and len(loc) > 2 else shown(_at(raw, loc))
+        given = Shown("hidden") if loc[:2] in _SECRETS and len(loc) > 2 else shown(_at(raw, loc))
     return fault(_path(loc) or "top level", problem.what or _last(loc), given, problem.expected, problem.remedy)
 
 
