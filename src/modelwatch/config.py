@@ -50,6 +50,7 @@ from modelwatch.configfields import (
     over,
     refuse,
 )
+from modelwatch.configlogs import Logs
 from modelwatch.configpages import Pages
 from modelwatch.configtext import describe, read_file, read_yaml, resolve
 from modelwatch.errors import ConfigError, fault
@@ -212,6 +213,7 @@ class ModelConfig(Section):
     )
     max_label_values: Count = 1000
     value_buckets: Edges = VALUE_BUCKETS
+    logs: Annotated[Logs, or_empty] = Logs()
 
     @field_validator("alerts", mode="after")
     @classmethod

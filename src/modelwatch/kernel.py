@@ -9,7 +9,7 @@ way (the C double of a number; text is never parsed), so a bad neighbour cannot 
 from __future__ import annotations
 
 from array import array
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from itertools import repeat
 from operator import is_not, itemgetter
 from struct import Struct
@@ -20,12 +20,42 @@ import numpy.typing as npt
 
 from modelwatch import names
 from modelwatch.events import CANCELLED, LabelCount
-from modelwatch.labels import NONE_CODE, LabelCodes, is_missing
+from modelwatch.labels import NONE_CODE, Coded, LabelCodes, is_missing
 from modelwatch.schema import ModelSchema, can_fall
 from modelwatch.tally import Labels, Table, Tally
 
-Column = Sequence[Any] | npt.NDArray[Any]
 Floats = npt.NDArray[np.float64]
+
+
+class Gapped:
+    """A column of numbers with gaps.
+
+    values : (rows,) of any kind of number; where there is a gap, anything.
+    there : (rows,) whether there is a value.
+    """
+
+    __slots__ = ("there", "values")
+
+    def __init__(self, values: npt.NDArray[Any], there: npt.NDArray[np.bool_]) -> None:
+        self.values, self.there = values, there
+
+    def __len__(self) -> int:
+        return len(self.values)
+
+    def __getitem__(self, rows: Any) -> Gapped:
+        return Gapped(self.values[rows], self.there[rows])
+
+    def given(self) -> list[tuple[int, Any]]:
+        """Return (row, value) where there is one."""
+        return [(row, self.values[row]) for row in np.flatnonzero(self.there).tolist()]
+
+    def tolist(self) -> list[Any]:
+        """Return the values, None in the gaps."""
+        return [value if there else None for value, there in zip(self.values.tolist(), self.there, strict=True)]
+
+
+Plain = Sequence[Any] | npt.NDArray[Any]
+Column = Plain | Coded | Gapped
 #: Doubles, their positions (None: all), how many values were missing, how many were no number.
 Numbers = tuple[Floats, "npt.NDArray[np.intp] | None", int, int]
 
@@ -38,20 +68,36 @@ def numbers(values: Column, caught: type[BaseException] = BaseException) -> Numb
     """Return (doubles, their positions or None for all, how many were missing, how many were no number)."""
     if isinstance(values, np.ndarray) and values.dtype.kind in "fiub":
         return values.astype(np.float64), None, 0, 0
+    if isinstance(values, Gapped):
+        at = np.flatnonzero(values.there)
+        return values.values[at].astype(np.float64), at, len(values) - len(at), 0
+    if isinstance(values, Coded):
+        return _coded_numbers(values, caught)
     try:
         return np.frombuffer(array("d", values)).copy(), None, 0, 0
     except caught:  # a value's own __float__ may raise anything
-        good, at, missing = array("d"), [], 0
+        good, rows, missing = array("d"), [], 0
     for i, value in enumerate(values):
         if is_missing(value):
             missing += 1
             continue
         try:
             good.append(value)  # the same conversion as array("d", values), one at a time
-            at.append(i)
+            rows.append(i)
         except caught:
             continue
-    return np.frombuffer(good).copy(), np.array(at, np.intp), missing, len(values) - missing - len(good)
+    return np.frombuffer(good).copy(), np.array(rows, np.intp), missing, len(values) - missing - len(good)
+
+
+def _coded_numbers(column: Coded, caught: type[BaseException]) -> Numbers:
+    """Judge each distinct value once."""
+    found, at, _, _ = numbers(list(column.values), caught)
+    each, good = np.zeros(len(column.values)), np.zeros(len(column.values), bool)
+    each[slice(None) if at is None else at], good[slice(None) if at is None else at] = found, True
+    rows = np.flatnonzero(good[column.at])
+    gaps = np.array([is_missing(value) for value in column.values], bool)
+    missing = int(column.counts()[gaps].sum())
+    return each[column.at[rows]], rows, missing, len(column) - missing - len(rows)
 
 
 def cumulative(values: Floats, edges: Floats) -> npt.NDArray[np.intp]:
@@ -142,13 +188,13 @@ class Kernel:
 
     def fold_columns(self, columns: Mapping[str, Column], features: Mapping[str, Column], n: int) -> None:
         """Count `n` rows of a log, given as columns: the same tally as one event a row."""
-        absent = (None,) * n
+        absent = Coded.gap(n)
         self._events.count((), n)
         get = columns.get
         self._fold_requests(get("endpoint", absent), get("duration", absent), get("error", absent))
         self._fold_answers(get("segment", absent), get("prediction", absent), get("confidence", absent))
         if features:
-            self._refuse("feature", "unknown", n * sum(name not in self._known for name in features))
+            self.refuse("feature", "unknown", n * sum(name not in self._known for name in features))
             self._observe_features([numbers(features.get(name, absent), self.caught) for name in self.numeric])
             for name in self.categories:
                 self._observe_categories(name, features.get(name, absent))
@@ -188,6 +234,25 @@ class Kernel:
             tables[names.LABELS_BY_INCLUSION.name].count((f"{one.inclusion:g}", outcome))
         self._settle("segment", names.LABELS, "segment", self.segments)
 
+    def fold_outcomes(self, segments: Column, right: npt.NDArray[np.bool_], inclusion: float = 1.0) -> None:
+        """Count the first labels of predictions, given as columns: the same tally as `fold_labels` one by one.
+
+        segments : of the predictions.
+        right : whether each prediction has its label.
+        inclusion : the probability with which the predictions were chosen for a label.
+        """
+        if not len(right):
+            return
+        codes = self._encode("segment", names.LABELS, self.segments, segments)
+        tables = self.tally.tables
+        tables[names.LABEL_STATES.name].count(("matched",), len(right))
+        for outcome, chosen in ((names.CORRECT, right), (names.WRONG, ~right)):
+            for code, n in _present(codes[chosen]):
+                segment = names.UNSEGMENTED if code == NONE_CODE else self.segments.names[code]
+                tables[names.LABELS.name].count((segment, outcome), n)
+            if chosen.any():
+                tables[names.LABELS_BY_INCLUSION.name].count((f"{inclusion:g}", outcome), int(chosen.sum()))
+
     def know_endpoint(self, endpoint: str) -> None:
         """Make the series of an endpoint exist, at 0."""
         row = self._endpoint_row(endpoint)
@@ -210,7 +275,8 @@ class Kernel:
 
     # -- refusals and caps -----------------------------------------------------------------------------------------
 
-    def _refuse(self, where: str, kind: str, n: int) -> None:
+    def refuse(self, where: str, kind: str, n: int) -> None:
+        """Count values that were left out."""
         if n:
             self._refusals.count((where, kind), n)
 
@@ -221,7 +287,7 @@ class Kernel:
             if overflow:
                 self._overflows.count((metric.name, label), overflow)
             for kind, n in refused.items():
-                self._refuse(where, kind, n)
+                self.refuse(where, kind, n)
 
     def _encode(self, where: str, metric: names.Metric, codes: LabelCodes, values: Column) -> npt.NDArray[np.intp]:
         encoded = codes.encode(values, self.caught)
@@ -239,13 +305,13 @@ class Kernel:
         codes = self._encode("endpoint", names.REQUESTS, self.endpoints, endpoints)
         nameless = codes == NONE_CODE
         if nameless.any():
-            self._refuse("endpoint", "type", int(nameless.sum()))
+            self.refuse("endpoint", "type", int(nameless.sum()))
             codes[nameless] = self.endpoints.encode_one(names.INVALID)
         present = _present(codes)
         for code, n in present:
             self._requests.count((self.endpoints.names[code],), n)
         seconds, at, _, wrong = numbers(durations, self.caught)
-        self._refuse("duration", "type", wrong)
+        self.refuse("duration", "type", wrong)
         cancelled = self._fold_errors(codes, errors)
         if at is not None:
             codes = codes[at]
@@ -255,8 +321,8 @@ class Kernel:
         good = (seconds >= 0) & (seconds <= LONGEST_SECONDS)
         if not good.all():
             nan = int(np.isnan(seconds).sum())
-            self._refuse("duration", "nan", nan)
-            self._refuse("duration", "range", len(seconds) - int(good.sum()) - nan)
+            self.refuse("duration", "nan", nan)
+            self.refuse("duration", "range", len(seconds) - int(good.sum()) - nan)
             codes, seconds = codes[good], seconds[good]
         if len(present) == 1 and len(codes):
             self._observe_durations((self.endpoints.names[codes[0]],), seconds)
@@ -266,10 +332,15 @@ class Kernel:
 
     def _fold_errors(self, codes: npt.NDArray[np.intp], errors: Column) -> list[int]:
         """Count failed and cancelled requests; return the positions of the cancelled ones."""
-        if not any(map(is_not, errors, repeat(None))):  # identity: == could run a value's own code
+        given: Iterable[tuple[int, Any]]
+        if isinstance(errors, (Coded, Gapped)):
+            given = errors.given()
+        elif any(map(is_not, errors, repeat(None))):  # identity: == could run a value's own code
+            given = enumerate(errors)
+        else:
             return []
         cancelled = []
-        for i, error in enumerate(errors):
+        for i, error in given:
             if is_missing(error):
                 continue
             endpoint = self.endpoints.names[codes[i]]
@@ -320,14 +391,14 @@ class Kernel:
         The sum takes them within [low, high], so it never falls below 0 for shares.
         """
         values, _, _, wrong = numbers(column, self.caught)
-        self._refuse(where, "type", wrong)
+        self.refuse(where, "type", wrong)
         if not len(values):
             return values
         finite = np.isfinite(values)
         if not finite.all():
             nan = int(np.isnan(values).sum())
-            self._refuse(where, "nan", nan)
-            self._refuse(where, "inf", len(values) - int(finite.sum()) - nan)
+            self.refuse(where, "nan", nan)
+            self.refuse(where, "inf", len(values) - int(finite.sum()) - nan)
             values = values[finite]
         row = table.row(())
         table.sums[row] += values.clip(low, high).sum()
@@ -344,7 +415,7 @@ class Kernel:
     def _fold_rows(self, rows: list[Any]) -> None:
         """Features by request. Fixed-width records, then one transposition: half the time of a column at a time."""
         good = [row for row in rows if type(row) is dict]
-        self._refuse("feature", "type", len(rows) - len(good))
+        self.refuse("feature", "type", len(rows) - len(good))
         if not good:
             return
         pick, pack = self._pick, self._pack
@@ -366,7 +437,7 @@ class Kernel:
             values, present = _column(good, name, self.caught)
             given += present
             self._observe_categories(name, values)
-        self._refuse("feature", "unknown", sum(map(len, good)) - given)
+        self.refuse("feature", "unknown", sum(map(len, good)) - given)
 
     def _observe_matrix(self, matrix: Floats) -> bool:
         """Count a row of values a feature, all of them finite; return False when they are not. Sorts them in place."""
@@ -429,7 +500,7 @@ class Kernel:
         if n:
             self._invalid.count((feature, reason), n)
             if reason in ("nan", "type"):
-                self._refuse("feature", reason, n)
+                self.refuse("feature", reason, n)
 
 
 def _present(codes: npt.NDArray[np.intp]) -> list[tuple[int, int]]:

@@ -78,6 +78,44 @@ def is_missing(value: object) -> bool:
     return value is None or name_of(type(value)) == "NAType"
 
 
+class Coded:
+    """A column as its distinct values and, for each row, which of them it has: what Arrow calls a dictionary.
+
+    at : (rows,) positions in `values`.
+    values : in the order of their first rows; None is a gap.
+    """
+
+    __slots__ = ("at", "values")
+
+    def __init__(self, at: npt.NDArray[np.intp], values: Sequence[Any]) -> None:
+        self.at, self.values = at, values
+
+    def __len__(self) -> int:
+        return len(self.at)
+
+    def __getitem__(self, rows: Any) -> Coded:
+        return Coded(self.at[rows], self.values)
+
+    @classmethod
+    def gap(cls, n: int) -> Coded:
+        """Return a column of n rows that was not given."""
+        return cls(np.zeros(n, np.intp), (None,))
+
+    def tolist(self) -> list[Any]:
+        """Return the values row by row."""
+        return [self.values[i] for i in self.at.tolist()]
+
+    def counts(self) -> npt.NDArray[np.intp]:
+        """Return how many rows have each value."""
+        return np.bincount(self.at, minlength=len(self.values))
+
+    def given(self) -> list[tuple[int, Any]]:
+        """Return (row, value) where there is one."""
+        there = np.array([not is_missing(value) for value in self.values], bool)
+        rows = np.flatnonzero(there[self.at]).tolist() if there.any() else []
+        return [(row, self.values[self.at[row]]) for row in rows]
+
+
 class LabelCodes:
     """Codes of one label's values: 0 is None, 1 is every value over the cap.
 
@@ -102,8 +140,8 @@ class LabelCodes:
             self._code[value] = len(self.names)
             self.names.append(value)
 
-    def encode_one(self, value: object) -> int:
-        """Return the code of a value."""
+    def encode_one(self, value: object, n: int = 1) -> int:
+        """Return the code of a value, which occurs `n` times."""
         kind, same = type(value), None
         if kind is str:
             code = self._code.get(value)  # type: ignore[call-overload]  # a str
@@ -117,11 +155,11 @@ class LabelCodes:
             return NONE_CODE
         text, refused = label_text(value)
         if refused:
-            self.refused[refused] = self.refused.get(refused, 0) + 1
+            self.refused[refused] = self.refused.get(refused, 0) + n
         code = self._code.get(text)
         if code is None:
             if len(self.names) >= self._most and not refused:
-                self.overflow += 1
+                self.overflow += n
                 return OTHER_CODE
             self.know(text)
             code = self._code[text]
@@ -129,11 +167,18 @@ class LabelCodes:
             same[value] = code
         return code
 
-    def encode(
-        self, values: Sequence[Any] | npt.NDArray[Any], caught: type[BaseException] = BaseException
-    ) -> npt.NDArray[np.intp]:
-        """Return the codes of a column; `caught` is what a value's own code may raise."""
-        if isinstance(values, np.ndarray):
+    def encode(self, values: Any, caught: type[BaseException] = BaseException) -> npt.NDArray[np.intp]:
+        """Return the codes of a column.
+
+        values : sequence, array, or `Coded`.
+        caught : what a value's own code may raise.
+        """
+        if isinstance(values, Coded):
+            counts, known = values.counts(), np.zeros(len(values.values), np.intp)
+            for i in np.flatnonzero(counts).tolist():
+                known[i] = self.encode_one(values.values[i], int(counts[i]))
+            return known[values.at]
+        if hasattr(values, "tolist"):
             values = values.tolist()
         try:
             codes = np.fromiter(map(self._code.get, values, repeat(-1)), np.intp, len(values))

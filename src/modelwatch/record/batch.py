@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from modelwatch.errors import ModelwatchError
-from modelwatch.kernel import Column
+from modelwatch.kernel import Column, Plain
 
 TEXT_COLUMNS = ("endpoint", "error", "segment")
 NUMBER_COLUMNS = ("duration", "confidence")
@@ -75,7 +75,7 @@ def named_columns(frame: Any, where: str = "record_batch") -> Mapping[str, Any]:
     )
 
 
-def host_values(column: Any) -> Column:
+def host_values(column: Any) -> Plain:
     """Return a column for the kernel to judge: an array where it is one of numbers, else a list."""
     if hasattr(column, "to_pylist"):  # Arrow: null and NaN are different things
         if column.null_count == 0 and str(column.type) in {"double", "float", "int64", "int32", "int16", "int8"}:

@@ -1,0 +1,169 @@
+"""Counts batches of a log by time bucket, with the kernel that folds the live buffer.
+
+Every bucket is a tally, as a row of `live.db` is: what is closed is kept as bytes, so that memory stays flat.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+
+from modelwatch.batch import outcomes
+from modelwatch.batch.arrow import NO_TIME, Ints, labels_of, numbers_of, seconds_of, times_of
+from modelwatch.batch.mapping import Roles
+from modelwatch.batch.outcomes import Labelled, taken
+from modelwatch.kernel import Column, Kernel
+from modelwatch.labels import Coded
+from modelwatch.schema import ModelSchema
+from modelwatch.store.live import DAY, HOUR, MINUTE
+from modelwatch.tally import Tally
+
+SPANS = {"minute": MINUTE, "hour": HOUR, "day": DAY}
+CHUNK = 16_384  # rows folded at a time: their columns fit the processor's cache
+OPEN_BYTES = 64 * 2**20  # of tallies that are not packed
+MOST_OPEN = 512
+UNDATED = -1  # the bucket of rows without a time
+ENDPOINT = "batch"
+
+
+@dataclass(frozen=True)
+class Plan:
+    """How batches are counted.
+
+    span : seconds of a bucket.
+    now : Unix time; what is later is refused.
+    endpoint : of rows that name none.
+    """
+
+    schema: ModelSchema
+    roles: Roles
+    span: int
+    now: float
+    endpoint: str = ENDPOINT
+
+
+class Buckets:
+    """The tallies of a log by the start of their bucket; for one thread."""
+
+    def __init__(self, plan: Plan) -> None:
+        self.plan = plan
+        self.kernel = Kernel(plan.schema)
+        outcomes.prepare(self.kernel)
+        self._open: dict[int, Tally] = {}
+        self._packed: dict[int, bytes] = {}
+        size = sum(table.counts.nbytes + table.sums.nbytes for table in self.kernel.tally.tables.values())
+        self._most = max(2, min(MOST_OPEN, OPEN_BYTES // max(size, 1)))
+
+    def add(self, batch: Mapping[str, Any]) -> int:
+        """Count the rows of a batch, {column: values}; return how many there are."""
+        roles = self.plan.roles.of(batch)
+        n = len(next(iter(batch.values()))) if batch else 0
+        if not n:
+            return 0
+        starts = self._starts(batch, roles, n)
+        columns, features, labels = self._columns(batch, roles, n)
+        every = {**columns, **{f"f:{name}": column for name, column in features.items()}}
+        if labels is not None:
+            every["label"] = labels
+        for start, rows in _groups(starts, every, self.plan.span):
+            self._fold(start, rows, len(next(iter(rows.values()))))
+        return n
+
+    def _starts(self, batch: Mapping[str, Any], roles: Roles, n: int) -> Ints:
+        if roles.timestamp is None:
+            return np.full(n, NO_TIME, np.int64)
+        starts, refused = times_of(batch[roles.timestamp], roles.time_zone, self.plan.now)
+        for kind, count in refused.items():
+            self.kernel.refuse("timestamp", kind, count)
+        if refused:
+            self._merge(UNDATED)
+        return starts
+
+    def _columns(
+        self, batch: Mapping[str, Any], roles: Roles, n: int
+    ) -> tuple[dict[str, Column], dict[str, Column], Column | None]:
+        schema = self.plan.schema
+        columns: dict[str, Column] = {"endpoint": Coded(np.zeros(n, np.intp), (self.plan.endpoint,))}
+        for role, name in (("endpoint", roles.endpoint), ("error", roles.error), ("segment", roles.segment)):
+            if name is not None:
+                columns[role] = labels_of(batch[name])
+        if roles.prediction is not None:
+            given = batch[roles.prediction]
+            columns["prediction"] = numbers_of(given) if schema.classes is None else labels_of(given)
+        if roles.confidence is not None:
+            columns["confidence"] = numbers_of(batch[roles.confidence])
+        if roles.latency is not None:
+            columns["duration"] = seconds_of(batch[roles.latency], roles.latency_unit)
+        features = {
+            name: labels_of(batch[column], gaps=False) if name in schema.categorical else numbers_of(batch[column])
+            for name, column in roles.features.items()
+        }
+        labels = None
+        if roles.label is not None:
+            labels = numbers_of(batch[roles.label]) if schema.classes is None else labels_of(batch[roles.label])
+        return columns, features, labels
+
+    def _fold(self, start: int, rows: Mapping[str, Column], n: int) -> None:
+        kernel = self.kernel
+        for begin in range(0, n, CHUNK):
+            part = slice(begin, begin + CHUNK)
+            some = {name: column[part] for name, column in rows.items()}
+            labels = some.pop("label", None)
+            features = {name[2:]: some.pop(name) for name in list(some) if name.startswith("f:")}
+            size = min(CHUNK, n - begin)
+            columns = dict(some.items())
+            kernel.fold_columns(columns, features, size)
+            if labels is not None:
+                gap = Coded.gap(size)
+                get = columns.get
+                outcomes.count_labels(
+                    kernel, Labelled(get("prediction", gap), labels, get("segment", gap), get("confidence", gap))
+                )
+        self._merge(start)
+
+    def _merge(self, start: int) -> None:
+        """Move what the kernel has counted to its bucket."""
+        mine = self._open.pop(start, None)
+        if mine is None:
+            mine = Tally()
+            if len(self._open) >= self._most:
+                self._pack(next(iter(self._open)))
+        mine.add(self.kernel.tally)
+        self.kernel.tally.clear()
+        self._open[start] = mine  # the last: the first is the one that was used longest ago
+
+    def _pack(self, start: int) -> None:
+        tally = self._open.pop(start)
+        before = self._packed.get(start)
+        if before is not None:
+            tally.add(Tally.load(before))
+        self._packed[start] = tally.dump()
+
+    def packed(self) -> dict[int, bytes]:
+        """Return {start of the bucket: its tally, dumped}, and begin again."""
+        while self._open:
+            self._pack(next(iter(self._open)))
+        packed, self._packed = self._packed, {}
+        return packed
+
+
+def _groups(starts: Ints, columns: Mapping[str, Column], span: int) -> Iterator[tuple[int, Mapping[str, Column]]]:
+    """Yield (start of the bucket, the columns of its rows), in the order of time."""
+    buckets = np.where(starts == NO_TIME, UNDATED, starts // span * span)
+    first = int(buckets[0])
+    if (buckets == first).all():
+        yield first, columns
+        return
+    if (buckets[1:] < buckets[:-1]).any():
+        order = np.argsort(buckets, kind="stable")
+        buckets = buckets[order]
+        columns = {name: taken(column, order) for name, column in columns.items()}
+    ends = [*np.flatnonzero(buckets[1:] != buckets[:-1]) + 1, len(buckets)]
+    begin = 0
+    for end in ends:
+        part = slice(begin, int(end))
+        yield int(buckets[begin]), {name: column[part] for name, column in columns.items()}
+        begin = int(end)

@@ -1,0 +1,94 @@
+"""A model that nobody has configured, from the columns of its log: task, classes, and every column a feature."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any
+
+from modelwatch.batch.arrow import labels_of, listed
+from modelwatch.batch.columns import Kind, kind_of
+from modelwatch.batch.logs import Logs
+from modelwatch.batch.mapping import roles_of, spare_columns
+from modelwatch.batch.profile import FEW_CLASSES, class_text
+from modelwatch.config import ModelConfig
+from modelwatch.labels import Coded, is_missing
+from modelwatch.reference import CategoricalProfile, NumericProfile, Reference
+
+NAME, VERSION = "model", "log"
+LOOKED_AT = 200_000  # rows in which the kinds of columns, and the classes, are looked for
+NO_CLASS = "unknown"  # of a log without predictions
+
+
+def inferred_model(logs: Logs, reference: Reference | None = None) -> ModelConfig:
+    """Return a model whose features are the columns that have no other meaning.
+
+    reference : decides the kinds of the features, and which columns are features, where it is given.
+    """
+    bare = _model("regression", {})
+    roles = roles_of(bare, logs.columns, logs.name)
+    spare = spare_columns(logs.columns, roles)
+    if reference is None:
+        kinds = _kinds(logs, spare)
+    else:
+        kinds = {name: "numeric" for name in spare if name in reference.numeric}
+        kinds |= {name: "categorical" for name in spare if name in reference.categorical}
+    features = {name: kind for name, kind in kinds.items() if kind in ("numeric", "categorical")}
+    prediction = None if reference is None else reference.prediction
+    if isinstance(prediction, NumericProfile):
+        return _model("regression", features)
+    if isinstance(prediction, CategoricalProfile):
+        return _model("classification", features, list(prediction.counts))
+    if roles.prediction is None:
+        return _model("classification", features, [NO_CLASS])
+    values, classes = _answers(logs, roles.prediction)
+    if values:
+        return _model("regression", features)
+    return _model("classification", features, classes or [NO_CLASS])
+
+
+def _model(task: str, features: dict[str, Any], classes: list[str] | None = None) -> ModelConfig:
+    given: dict[str, Any] = {"__name__": NAME, "version": VERSION, "task": task, "features": features}
+    if classes is not None:
+        given |= {"classes": classes[:1000]}
+    return ModelConfig.model_validate(given, by_alias=True, by_name=False)
+
+
+def _first_rows(logs: Logs, columns: list[str]) -> Iterator[dict[str, Any]]:
+    rows = 0
+    for part in logs.parts:
+        for batch in part.read(columns):
+            yield dict(batch)
+            rows += len(next(iter(batch.values())))
+            if rows >= LOOKED_AT:
+                return
+
+
+def _kinds(logs: Logs, columns: list[str]) -> dict[str, Kind]:
+    kinds: dict[str, Kind] = {}
+    for batch in _first_rows(logs, columns):
+        for name, column in batch.items():
+            if name not in kinds and name in columns:
+                kind, _ = kind_of(column)
+                if kind != "empty":
+                    kinds[name] = kind
+        if len(kinds) == len(columns):
+            break
+    return {name: kinds[name] for name in columns if name in kinds}
+
+
+def _answers(logs: Logs, prediction: str) -> tuple[bool, list[str]]:
+    """Return (whether the predictions are values, else their classes)."""
+    classes: dict[str, None] = {}
+    for batch in _first_rows(logs, [prediction]):
+        if prediction not in batch:
+            continue
+        column = labels_of(batch[prediction])
+        for value in column.values if isinstance(column, Coded) else listed(column):
+            text = class_text(value)
+            if not is_missing(value) and text is not None:
+                classes[text] = None
+    try:
+        whole = all(float(text).is_integer() for text in classes)
+    except ValueError:  # texts
+        return False, sorted(classes)
+    return bool(classes) and not (whole and len(classes) <= FEW_CLASSES), sorted(classes)
