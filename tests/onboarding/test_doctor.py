@@ -10,7 +10,6 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from tests.support import free_port, require
 from typer.testing import CliRunner
 
 from modelwatch import Monitor
@@ -20,6 +19,7 @@ from modelwatch.onboarding.finding import Finding
 from modelwatch.onboarding.outside import Places, _clocks
 from modelwatch.testing.receivers import running_receiver
 from modelwatch.testing.servers import running_prometheus
+from support import free_port, require
 
 CONFIG = """\
 service: {name: shop%s}

@@ -8,7 +8,6 @@ from pathlib import Path
 import numpy as np
 import pandas as pd
 import pytest
-from tests.support import shared_data
 from typer.testing import CliRunner
 
 from modelwatch.cli import app
@@ -17,6 +16,7 @@ from modelwatch.errors import ConfigError, MissingExtra
 from modelwatch.onboarding.inference import Found, load_estimator, name_of, of_data, of_estimator, roles_of
 from modelwatch.onboarding.writing import code_to_paste, config_text
 from modelwatch.reference import Reference
+from support import shared_data
 
 ROWS = 400
 
