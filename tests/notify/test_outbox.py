@@ -254,7 +254,28 @@ def test_silences_begin_and_end(either: Database) -> None:
     assert (outbox.end_silence(made.id, "bob", NOW + 20), outbox.end_silence(made.id, "bob", NOW + 21)) == (True, False)
     assert told(outbox, NOW + 30) == ["firing"]
     rows = either.read(lambda c: c.exec_driver_sql("SELECT actor, action FROM audit ORDER BY id").all())
-    assert [tuple(row) for row in rows] == [("ann", "silence"), ("bob", "end silence")]
+    expected = [("ann", "silence"), ("modelwatch", "began"), ("bob", "end silence")]
+    assert [tuple(row) for row in rows] == expected
+
+
+def test_the_history_tells_what_began_changed_and_ended(either: Database) -> None:
+    """The latest first, once each however often it is said, beside what people did; the watchdog is not in it."""
+    outbox = Outbox(either, AT_ONCE)
+    always = Alert("Watchdog", "none", started_at=NOW)
+    for second in range(3):
+        outbox.transition([ERRORS, always], NOW + second, complete=True)
+    outbox.transition([ERRORS.at_severity("warning"), always], NOW + 10, complete=True)
+    outbox.acknowledge(ERRORS.name, ERRORS.model, "ann", NOW + 11)
+    outbox.transition([always], NOW + 20, complete=True)
+    outbox.transition([always], NOW + 30, complete=True)
+    found = outbox.history(NOW - 1)
+    assert [(one["at"] - NOW, one["action"], one["actor"]) for one in found] == [
+        (20, "ended", "modelwatch"), (11, "acknowledge", "ann"), (10, "severity", "modelwatch"),
+        (0, "began", "modelwatch"),
+    ]  # fmt: skip
+    assert {one["alertname"] for one in found} == {ERRORS.name}
+    assert outbox.history(NOW + 15) == found[:1]
+    assert outbox.history(NOW - 1, 2) == found[:2]
 
 
 def test_what_is_old_is_removed_and_what_is_told_is_kept(either: Database) -> None:

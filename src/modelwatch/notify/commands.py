@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import getpass
 import time
-from collections.abc import Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
 from modelwatch.config import Config, load_config
@@ -68,14 +68,25 @@ def silence(config: Path, matches: Iterable[str], lasts: str, by: str | None, no
             expected = "name=value such as alertname=HighErrorRate or model=sentiment"
             raise ConfigError(fault("alerts silence", "matcher", given, expected, "Write both."))
         values[name] = value
+    return silenced(lambda: _outbox(load_config(config, secrets=False)), values, lasts, by or _me(), note, time.time())
+
+
+def silenced(
+    outbox: Callable[[], Outbox], values: Mapping[str, str], lasts: str, by: str, note: str, now: float
+) -> Silence:
+    """Keep a silence from now on, of what has all these values; the outbox is asked for when it can be.
+
+    Raises
+    ------
+    ConfigError   there is no matcher, or the duration cannot be read.
+    """
     duration = seconds(lasts)
     if not values or not duration:
         given = lasts if values else "none"
         expected = "a duration such as 2h" if values else "at least one name=value"
         what = "duration" if values else "matcher"
         raise ConfigError(fault("alerts silence", what, given, expected, "Write it."))
-    now = time.time()
-    return _outbox(load_config(config, secrets=False)).silence(values, by or _me(), note, now, now + duration)
+    return outbox().silence(values, by, note, now, now + duration)
 
 
 def end_silence(config: Path, name: str, by: str | None) -> None:
@@ -92,8 +103,17 @@ def end_silence(config: Path, name: str, by: str | None) -> None:
 
 
 def _outbox(config: Config) -> Outbox:
-    url = config.store or f"sqlite:///{config.live.absolute().parent / 'modelwatch.db'}"  # as `serve` does
-    return Outbox(Database(url), Policy.of(config))
+    return outbox_of(config, Database(store_url(config, config.live)))
+
+
+def outbox_of(config: Config, database: Database) -> Outbox:
+    """Return what is known of the alerts of a configuration."""
+    return Outbox(database, Policy.of(config))
+
+
+def store_url(config: Config, live: Path) -> str:
+    """Return the address of the store; without one in the configuration, a file beside `live.db`."""
+    return config.store or f"sqlite:///{live.absolute().parent / 'modelwatch.db'}"
 
 
 def _me() -> str:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import uuid
 from collections.abc import Iterable, Mapping
+from typing import Any
 
 from sqlalchemy import Connection, and_, delete, exists, func, or_, select, update
 
@@ -21,6 +22,7 @@ from modelwatch.notify.outboxrows import (
     broken,
     change,
     has_newer,
+    history,
     keep_audit,
     keep_told,
     known_alerts,
@@ -134,6 +136,10 @@ class Outbox:
     def silences(self, now: float) -> list[Silence]:
         """Return those that hold, or will."""
         return self.database.read(lambda connection: silences_at(connection, now))
+
+    def history(self, since: float, most: int = 200) -> list[dict[str, Any]]:
+        """Return what happened to alerts since a time, and what people did about them, the latest first."""
+        return self.database.read(lambda connection: history(connection, since, most))
 
     # -- what is to be sent --------------------------------------------------------------------------------------------
 

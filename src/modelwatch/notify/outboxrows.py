@@ -19,6 +19,8 @@ LOCK = 0x6E6F74696365  # of PostgreSQL, while alerts change: "notice"
 CLAIM_S = 20.0  # four times as long as a try
 LONGEST_WAIT_S = 3600.0  # a time that is due later is of a clock that was set back since
 FEW = 500  # alerts that are asked for one by one
+BEGAN, ENDED, CHANGED = "began", "ended", "severity"  # what happened to an alert, in the audit
+HISTORY = (BEGAN, ENDED, CHANGED, "acknowledge", "silence", "end silence")
 
 
 class Claim(NamedTuple):
@@ -122,10 +124,43 @@ def change(
             known = _as_known(row)
             changed.append(replace(known, alert=known.alert.ended(now)))
     if changed:
+        _keep_history(connection, changed, rows, now)
         statement = insert(connection, alert_states)
         kept = {name: statement.excluded[name] for name in _row(changed[0]) if name != "fingerprint"}
         statement = statement.on_conflict_do_update(index_elements=["fingerprint"], set_=kept)
         connection.execute(statement, [_row(known) for known in changed])
+
+
+def _keep_history(connection: Connection, changed: Iterable[Known], rows: Mapping[str, Any], now: float) -> None:
+    """Keep that alerts have begun, ended, or become more or less severe."""
+    kept = []
+    for known in changed:
+        alert, row = known.alert, rows.get(known.alert.fingerprint)
+        action = _what_happened(alert, None if row is None else _as_known(row).alert)
+        if action is None or alert.severity == "none":  # the one that always fires
+            continue
+        detail = {
+            "alertname": alert.name, "model": alert.model, "severity": alert.severity, "labels": dict(alert.labels),
+            "since": alert.started_at, "ended_at": alert.ended_at, "summary": alert.summary,
+        }  # fmt: skip
+        kept.append({"at": now, "actor": "modelwatch", "action": action, "detail": json.dumps(detail)})
+    if kept:
+        connection.execute(audit.insert(), kept)
+
+
+def _what_happened(alert: Alert, before: Alert | None) -> str | None:
+    if alert.ended_at is not None:
+        return ENDED if before is not None and before.ended_at is None else None
+    if before is None or before.ended_at is not None:
+        return BEGAN
+    return CHANGED if before.severity != alert.severity else None
+
+
+def history(connection: Connection, since: float, most: int) -> list[dict[str, Any]]:
+    """Return what happened to alerts since a time, and what people did about them, the latest first."""
+    wanted = and_(audit.c.action.in_(HISTORY), audit.c.request_id.is_(None), audit.c.at >= since)
+    rows = connection.execute(select(audit).where(wanted).order_by(audit.c.at.desc(), audit.c.id.desc()).limit(most))
+    return [{"at": row.at, "actor": row.actor, "action": row.action, **json.loads(row.detail)} for row in rows]
 
 
 def _after(alert: Alert, before: Known | None, now: float, settle_s: float) -> Known | None:

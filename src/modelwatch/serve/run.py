@@ -19,6 +19,7 @@ from modelwatch.errors import ConfigError, MissingExtra, ModelwatchError
 from modelwatch.exposition import OPENMETRICS, TEXT
 from modelwatch.groundtruth.store import Store
 from modelwatch.notify.alert import Alert
+from modelwatch.notify.commands import store_url
 from modelwatch.notify.notifier import Notifier
 from modelwatch.serve.evaluator import Evaluator
 from modelwatch.serve.gauges import page
@@ -80,7 +81,7 @@ class Parts:
         looks = LiveLooks(config, live, clock)
         url = config.service.health_url
         prober = Prober([] if url is None else [url], every_s, ask, clock.monotonic)
-        minutes = Minutes(live, looks.versions, config.service.replicas, clock)
+        minutes = Minutes(live, looks.versions, config.service.replicas, clock, looks.minute_s, looks.spans)
         journal, notifier = Journal(), Notifier(config, store.database, clock)
 
         def tell(alerts: Sequence[Alert], now: float) -> None:
@@ -114,11 +115,6 @@ class Parts:
         self.looks.close()
         self.status.close()
         self.store.close()
-
-
-def store_url(config: Config, live: Path) -> str:
-    """Return the address of the store; without one in the configuration, a file beside `live.db`."""
-    return config.store or f"sqlite:///{live.absolute().parent / 'modelwatch.db'}"
 
 
 class Journal:

@@ -2,11 +2,8 @@
 
 from __future__ import annotations
 
-import hmac
-import threading
 from collections.abc import Sequence
 from dataclasses import dataclass, field
-from hashlib import blake2b
 from typing import TYPE_CHECKING, Any
 
 from modelwatch.errors import UnknownLabel
@@ -72,8 +69,6 @@ class Desk:
 
     reviews: Sequence[Review]
     _of: dict[str, Review] = field(init=False, default_factory=dict)
-    _key: bytes | None = field(init=False, default=None)
-    _lock: threading.Lock = field(init=False, default_factory=threading.Lock)
 
     def __post_init__(self) -> None:
         if not self.reviews:
@@ -87,25 +82,18 @@ class Desk:
         """The models that can be reviewed."""
         return tuple(self._of)
 
-    @property
-    def _store(self) -> Store:
-        return self.reviews[0].writer.store
-
-    def token(self, session: str) -> str:
-        """Return what a form of this session must bring along: it shows that the form is ours.
+    def key(self) -> bytes:
+        """Return the key of the forms: all workers have the same.
 
         Raises
         ------
-        StoreUnavailable, NewerFormat   the key cannot be read now.
+        StoreUnavailable, NewerFormat   it cannot be read now.
         """
-        with self._lock:
-            if self._key is None:
-                self._key = self._store.secret("review_forms")  # all workers have the same
-            return blake2b(session.encode(), digest_size=16, key=self._key).hexdigest()
+        return self._store.secret("review_forms")
 
-    def knows(self, session: str, token: str) -> bool:
-        """Tell whether a form is of this session."""
-        return hmac.compare_digest(self.token(session).encode(), token.encode("utf-8", "replace"))
+    @property
+    def _store(self) -> Store:
+        return self.reviews[0].writer.store
 
     def turn(self, model: str, reviewer: str) -> Turn:
         """Return what a reviewer sees: the sample that they hold, or else a new one, held for ten minutes.

@@ -2,12 +2,9 @@
 
 from __future__ import annotations
 
-import json
-import re
-import secrets
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
-from urllib.parse import parse_qsl, quote, unquote
+from urllib.parse import quote
 
 from starlette.concurrency import run_in_threadpool
 from starlette.requests import Request
@@ -17,28 +14,31 @@ from starlette.routing import Route
 from modelwatch.errors import UnknownLabel
 from modelwatch.groundtruth.store import REQUEST_ID
 from modelwatch.server.answers import base_of, error_of, guarded, html, json_of
+from modelwatch.server.forms import (
+    REVIEWER,
+    SESSION,
+    Fields,
+    FormKey,
+    Refused,
+    check_form,
+    fields_of,
+    form,
+    json_fields,
+    keep,
+    name_of,
+    new_session,
+    session_of,
+)
 from modelwatch.server.frame import PATHS, REVIEW, frame, model_names, problem_page, render, tab_icon
-from modelwatch.server.guards import MOST_BYTES, WITH_FORMS, body_of, is_ours
+from modelwatch.server.guards import WITH_FORMS
 from modelwatch.server.reviewpage import DONE, LONGEST_NAME, NO_STORE, here, item, review_json, review_page, why
 from modelwatch.server.words import clean
 
 if TYPE_CHECKING:
     from modelwatch.server.desk import Desk, Turn
 
-SESSION, REVIEWER = "modelwatch_session", "modelwatch_reviewer"
 ACTIONS = ("name", "label", "skip", "undo", "peek")
-YEAR_S = 365 * 86_400
 LONGEST_NOTE = 1500  # characters; with what is written down besides, the store keeps 2,000
-_SESSION = re.compile(r"[0-9a-f]{32}")
-Fields = Mapping[str, Any]
-
-
-class _Refused(Exception):
-    """Ends an action with an error in the one shape."""
-
-    def __init__(self, code: int, name: str, message: str) -> None:
-        super().__init__(message)
-        self.code, self.name, self.message = code, name, message
 
 
 class _Place(NamedTuple):
@@ -78,6 +78,7 @@ class _Routes:
 
     def __init__(self, read_status: Callable[[], Mapping[str, Any]], desk: Desk | None) -> None:
         self.read_status, self.desk = read_status, desk
+        self.key = FormKey(lambda: self._desk().key())
 
     def _place(self, name: str | None) -> _Place:
         """Return where a request belongs.
@@ -104,12 +105,12 @@ class _Routes:
             return html(
                 render("again", title=REVIEW, base=base_of(request), tab=tab_icon("none"))
             )  # strict cookies come with the second request only
-        session = _session(request) or secrets.token_hex(16)
+        session = session_of(request) or new_session()
         text, code = await run_in_threadpool(self._page, request, session)
         answer = html(text, code)
         answer.headers.update(WITH_FORMS)
-        if _session(request) is None and self.desk is not None:
-            _keep(request, answer, SESSION, session)
+        if session_of(request) is None and self.desk is not None:
+            keep(request, answer, SESSION, session)
         return answer
 
     def _page(self, request: Request, session: str) -> tuple[str, int]:
@@ -120,11 +121,11 @@ class _Routes:
             told = f"There is no model named {clean(name)!r}."
             links = [("Review", f"{base}{PATHS[REVIEW]}")]
             return problem_page("No such model", told, base=base, links=links), 404
-        reviewer = _reviewer(request)
+        reviewer = name_of(request)
         naming = "rename" in request.query_params or not reviewer
         token, turn = "", None
         if self.desk is not None and place.model is not None:
-            token = self.desk.token(session)
+            token = self.key.token(session)
             turn = None if naming else self.desk.turn(place.model, reviewer)
         said = request.query_params.get("said", "")
         page = review_page(
@@ -138,7 +139,7 @@ class _Routes:
         return await run_in_threadpool(self._fragments, request)
 
     def _fragments(self, request: Request) -> Response:
-        base, session, reviewer = base_of(request), _session(request), _reviewer(request)
+        base, session, reviewer = base_of(request), session_of(request), name_of(request)
         try:
             place = self._place(request.query_params.get("model"))
         except KeyError as error:
@@ -148,7 +149,7 @@ class _Routes:
             turn = self.desk.turn(place.model, reviewer)
             said = request.query_params.get("said", "")
             parts["why"] = why(place.chosen, turn)
-            parts["item"] = item(turn, base=base, token=self.desk.token(session), said=said)
+            parts["item"] = item(turn, base=base, token=self.key.token(session), said=said)
         return json_of(parts)
 
     async def state(self, request: Request) -> Response:
@@ -159,7 +160,7 @@ class _Routes:
         desk = self._desk()
         session, reviewer, model = self._known(request, self._place(request.query_params.get("model")).model)
         turn: Turn = desk.turn(model, reviewer)
-        return json_of(review_json(turn, desk.token(session)))
+        return json_of(review_json(turn, self.key.token(session)))
 
     async def history(self, request: Request) -> Response:
         """Answer with all that was said and done about a sample."""
@@ -177,14 +178,14 @@ class _Routes:
 
         async def answer(request: Request) -> Response:
             try:
-                fields, said = await self._act(request, action, _form)
-            except _Refused as error:
+                fields, said = await self._act(request, action, form)
+            except Refused as error:
                 base = base_of(request)
                 links = [("Back to the review", f"{base}{PATHS[REVIEW]}")]
                 return html(problem_page("Not done", error.message, base=base, links=links), error.code)
             done = RedirectResponse(here(base_of(request), str(fields.get("model", "")), said), 303)
             if action == "name":
-                _keep(request, done, REVIEWER, quote(_name(fields), safe=""))
+                keep(request, done, REVIEWER, quote(_name(fields), safe=""))
             return done
 
         return answer
@@ -194,35 +195,26 @@ class _Routes:
 
         async def answer(request: Request) -> Response:
             try:
-                fields, said = await self._act(request, action, _json)
-            except _Refused as error:
+                fields, said = await self._act(request, action, json_fields)
+            except Refused as error:
                 return error_of(error.code, error.name, error.message)
             if said == "unknown_label":
                 return error_of(422, said, DONE[said])
             done = json_of({"state": said})
             if action == "name":
-                _keep(request, done, REVIEWER, quote(_name(fields), safe=""))
+                keep(request, done, REVIEWER, quote(_name(fields), safe=""))
             return done
 
         return answer
 
     async def _act(self, request: Request, action: str, read: Callable[[Request, bytes], Fields]) -> tuple[Fields, str]:
         """Do what a POST asks for, if it comes from our own form; return its fields, and what became of it."""
-        if not is_ours(request):
-            raise _Refused(
-                403, "foreign_origin", "This did not come from a page of this server. Open the review again."
-            )
-        body = await body_of(request)
-        if body is None:
-            raise _Refused(413, "too_large", f"The body is over {MOST_BYTES} bytes; write a shorter note.")
-        fields = read(request, body)
+        fields = await fields_of(request, read)
         return fields, await run_in_threadpool(self._do, request, action, fields)
 
     def _do(self, request: Request, action: str, fields: Fields) -> str:
-        desk, session = self._desk(), _session(request)
-        token = fields.get("csrf") or request.headers.get("x-csrf-token", "")
-        if session is None or not isinstance(token, str) or not desk.knows(session, token):
-            raise _Refused(403, "bad_token", "This form is not of your session, or too old. Open the review again.")
+        desk = self._desk()
+        check_form(request, self.key, fields)
         if action == "name":
             _name(fields)
             return "named"
@@ -246,75 +238,35 @@ class _Routes:
     def _asked(self, request: Request, work: Callable[[Request], Response]) -> Response:
         try:
             return work(request)
-        except _Refused as error:
+        except Refused as error:
             return error_of(error.code, error.name, error.message)
         except KeyError as error:
             return error_of(404, "not_found", f"there is no model named {clean(error.args[0])!r}")
 
     def _desk(self) -> Desk:
         if self.desk is None:
-            raise _Refused(503, "no_store", NO_STORE)
+            raise Refused(503, "no_store", NO_STORE)
         return self.desk
 
     def _known(self, request: Request, model: Any) -> tuple[str, str, str]:
         """Return (session, reviewer, model) of a request, if all are known."""
-        session, reviewer = _session(request), _reviewer(request)
+        session, reviewer = session_of(request), name_of(request)
         if session is None or not reviewer:
-            raise _Refused(403, "no_reviewer", "Nobody is reviewing here yet. Open the review and give your name.")
+            raise Refused(403, "no_reviewer", "Nobody is reviewing here yet. Open the review and give your name.")
         if model not in self._desk().models:
-            raise _Refused(404, "not_found", f"There is no model named {clean(model)!r} to review.")
+            raise Refused(404, "not_found", f"There is no model named {clean(model)!r} to review.")
         return session, reviewer, str(model)
-
-
-def _session(request: Request) -> str | None:
-    held = request.cookies.get(SESSION, "")
-    return held if _SESSION.fullmatch(held) else None
-
-
-def _reviewer(request: Request) -> str:
-    return clean(unquote(request.cookies.get(REVIEWER, ""), errors="replace"), LONGEST_NAME).strip()
-
-
-def _keep(request: Request, answer: Response, name: str, value: str) -> None:
-    """Set a cookie that no other site can make the browser send, and no script can read."""
-    answer.set_cookie(
-        name, value, max_age=YEAR_S, path=base_of(request) or "/", secure=request.url.scheme == "https", httponly=True,
-        samesite="strict",
-    )  # fmt: skip
 
 
 def _name(fields: Fields) -> str:
     name = clean(fields.get("name") or "", LONGEST_NAME).strip()
     if not name:
-        raise _Refused(422, "no_name", "A name is needed: it is written beside your labels. Go back and type one.")
+        raise Refused(422, "no_name", "A name is needed: it is written beside your labels. Go back and type one.")
     return name
 
 
 def _request_id(fields: Fields) -> str:
     found = fields.get("request_id")
     if not isinstance(found, str) or not REQUEST_ID.fullmatch(found):
-        raise _Refused(422, "bad_request", "request_id is missing or none of ours. Open the review again.")
-    return found
-
-
-def _form(request: Request, body: bytes) -> Fields:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/x-www-form-urlencoded":
-        raise _Refused(415, "not_a_form", "Send a form, or JSON to /api/review.")
-    try:
-        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20))
-    except ValueError:
-        raise _Refused(400, "bad_request", "The form has too many fields. Open the review again.") from None
-
-
-def _json(request: Request, body: bytes) -> Fields:
-    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
-    if kind != "application/json":
-        raise _Refused(415, "not_json", "Send JSON: content-type is application/json.")
-    try:
-        found = json.loads(body)
-    except (ValueError, RecursionError):
-        found = None
-    if not isinstance(found, dict):
-        raise _Refused(400, "bad_json", "The body is no JSON object.")
+        raise Refused(422, "bad_request", "request_id is missing or none of ours. Open the review again.")
     return found
