@@ -8,6 +8,7 @@ from functools import cached_property
 
 from modelwatch.batch.counting import UNDATED
 from modelwatch.batch.mapping import Roles
+from modelwatch.batch.outcomes import prepared
 from modelwatch.config import ModelConfig
 from modelwatch.names import REFUSED, REQUESTS
 from modelwatch.reference import Reference
@@ -77,7 +78,7 @@ class Analysis:
     @cached_property
     def total(self) -> Tally:
         """The counts of all rows; must not be changed."""
-        total = self.schema.empty()
+        total = prepared(self.schema.empty())
         for blob in self.packed.values():
             total.add(Tally.load(blob))
         return total

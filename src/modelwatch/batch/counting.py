@@ -22,7 +22,7 @@ from modelwatch.store.live import DAY, HOUR, MINUTE
 from modelwatch.tally import Tally
 
 SPANS = {"minute": MINUTE, "hour": HOUR, "day": DAY}
-CHUNK = 16_384  # rows folded at a time: their columns fit the processor's cache
+CHUNK = 32_768  # rows folded at a time: their columns fit the cache of the processor
 OPEN_BYTES = 64 * 2**20  # of tallies that are not packed
 MOST_OPEN = 512
 UNDATED = -1  # the bucket of rows without a time
@@ -51,7 +51,7 @@ class Buckets:
     def __init__(self, plan: Plan) -> None:
         self.plan = plan
         self.kernel = Kernel(plan.schema)
-        outcomes.prepare(self.kernel)
+        outcomes.prepared(self.kernel.tally)
         self._open: dict[int, Tally] = {}
         self._packed: dict[int, bytes] = {}
         size = sum(table.counts.nbytes + table.sums.nbytes for table in self.kernel.tally.tables.values())

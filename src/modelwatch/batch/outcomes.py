@@ -16,7 +16,7 @@ from modelwatch.batch.profile import class_text
 from modelwatch.kernel import Column, Gapped, Kernel, numbers
 from modelwatch.labels import Coded, is_missing
 from modelwatch.schema import FINE_CONFIDENCE_EDGES
-from modelwatch.tally import Table, TableSchema
+from modelwatch.tally import Table, TableSchema, Tally
 
 CONFUSION = TableSchema("batch_confusion", ("true_label", "predicted_class"))
 #: Confidences of labelled predictions by outcome, on 50 equal bins; the sum is that of the confidences.
@@ -37,10 +37,11 @@ class Labelled(NamedTuple):
     confidences: Column
 
 
-def prepare(kernel: Kernel) -> None:
-    """Give the kernel's tally the tables of labelled predictions."""
+def prepared(tally: Tally) -> Tally:
+    """Give a tally the tables of labelled predictions, and return it."""
     for schema in SCHEMAS:
-        kernel.tally.tables[schema.name] = Table(schema.fingerprint, schema.width, schema.sums)
+        tally.tables[schema.name] = Table(schema.fingerprint, schema.width, schema.sums)
+    return tally
 
 
 def count_labels(kernel: Kernel, rows: Labelled) -> None:
