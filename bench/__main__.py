@@ -19,7 +19,7 @@ GROUPS = {
     "fold": "Fold: CPU of one event in all, counting and committing included",
     "middleware": "Middleware: CPU added to one request, without a network",
     "http": "Under load: one small endpoint behind a real server, over a socket",
-    "drift": "Drift: one comparison, and taking samples in",
+    "drift": "Drift: one comparison, taking samples in, requests while windows close, and the rules in Prometheus",
     "exposition": "Exposition: 10 models x 50 features x 20 buckets",
     "feedback": "Feedback: a label until it is durable",
     "startup": "Start and installation",

@@ -1,19 +1,24 @@
-"""What drift costs: a window of 1 000 values against 10 000 of training by exact KS, whole columns, and taking samples in."""
+"""What drift costs: a window of 1 000 values against 10 000 of training by exact KS, whole columns, and taking samples in.
+
+Beside it what requests lose while windows close, and what the rules of a fleet cost Prometheus.
+"""
 
 from __future__ import annotations
 
 from collections.abc import Callable
 from itertools import cycle, islice
+from time import thread_time_ns
 
 import numpy as np
 
-from bench import brief
+from bench import brief, closings, driftfleet, peers
 from bench.harness import SEED, Contender, Effort, Gate, Loop, Row, best, feature_rows, missing, reference_values
 from modelwatch import DataDriftDetector
 from modelwatch.statistics import Sorted, ks
 
-TRAINING, WINDOW, COLUMN = 10_000, 1_000, 1_000_000
+TRAINING, WINDOW, COLUMN, CALLS = 10_000, 1_000, 1_000_000, 50
 FEATURES = 10
+ALIBI = "alibi-detect==0.13.0"  # BUSL
 EXACT_S = 4.5 / 20  # of one of 20 columns
 
 
@@ -28,12 +33,48 @@ def measure(effort: Effort) -> list[Row]:
         rows.append(Row(text, found["ours"], *peer, note=reason))
         if "p" in found:
             rows.append(Row(f"{text}, with its p-value", found["p"], *peer[:2], note=reason))
+    rows += alibi_rows(effort)
     column = best({"ours": Contender(exact_column(), calls=1)}, 1, 1)["ours"]
     rows.append(Row(f"exact KS of a column of {COLUMN} values against as many", column, gate=Gate("at most", EXACT_S)))
     found = samples(effort, with_peer=not reason)
     what = f"DataDriftDetector.add_sample, {FEATURES} features, windows of {WINDOW} closing"
     rows.append(Row(what, found["ours"], "the brief's", found.get("peer"), note=reason))
-    return rows
+    return [*rows, *closings.measure(effort), *driftfleet.measure(effort)]
+
+
+def alibi_rows(effort: Effort) -> list[Row]:
+    """Return the rows beside alibi-detect's window KS, of which the p-value is a part, as the decision is in ours."""
+    python, why = peers.environment(ALIBI)
+    found: dict[str, tuple[float | None, float | None]] = {"quiet": (None, None), "drifted": (None, None)}
+    if python is not None:
+        with peers.asked(python, "alibi.py") as ask:
+            found = {what: against(ask, shift, effort.few) for what, shift in (("quiet", 0.0), ("drifted", 1.0))}
+    gate = Gate("under the peer", 20)
+    return [
+        Row(
+            f"exact KS of a window of {WINDOW} against {TRAINING}, {what}",
+            ours,
+            f"{ALIBI} KSDrift",
+            peer,
+            gate,
+            note=why,
+        )
+        for what, (ours, peer) in found.items()
+    ]
+
+
+def against(ask: Callable[[float], float], shift: float, rounds: int) -> tuple[float, float]:
+    """Return the CPU seconds of ours and of a peer in another process: the best of interleaved rounds."""
+    rng = np.random.default_rng(SEED)
+    reference, window = Sorted(rng.normal(size=TRAINING)), rng.normal(shift, 1, WINDOW)
+    ours, peer = [], []
+    for _ in range(rounds + 1):
+        begin = thread_time_ns()
+        for _ in range(CALLS):
+            ks(reference, window)
+        ours.append((thread_time_ns() - begin) / CALLS * 1e-9)
+        peer.append(ask(shift))
+    return min(ours[1:]), min(peer[1:])
 
 
 def windows(shift: float, effort: Effort, *, with_peer: bool) -> dict[str, float]:
