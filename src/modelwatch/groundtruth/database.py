@@ -19,7 +19,8 @@ from sqlalchemy.pool import QueuePool
 
 from modelwatch.errors import ConfigError, MissingExtra, StoreUnavailable, fault
 from modelwatch.groundtruth import migrations
-from modelwatch.store.live import FileId, drop_log, file_id, log_is_gone, log_of
+from modelwatch.groundtruth.prepared import as_sqlalchemy
+from modelwatch.store.live import FileId, drop_log, file_id, log_of
 
 Answer = TypeVar("Answer")
 
@@ -30,15 +31,17 @@ STATEMENT_S = 60
 MEETINGS = 8  # how often a transaction that met another one is tried again
 MEMORY = (None, "", ":memory:")
 
+_READS: dict[str, dict[str, Any]] = {"sqlite": {"reads": True}, "postgresql": {"isolation_level": "REPEATABLE READ"}}
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 _inherited: list[object] = []  # connections of a parent: never closed in a child
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """An engine, and which file it has open."""
+    """An engine, once for writing and once for reading, and which file it has open."""
 
     engine: Engine
+    reading: Engine
     file: FileId | None = None
     log: FileId | None = None
 
@@ -66,6 +69,7 @@ class Database:
         if self.engine_name == "sqlite" and self.url.database not in MEMORY:
             self.path = Path(str(self.url.database)).absolute()
             self.url = self.url.set(database=str(self.path))  # whatever the working directory will be
+        self._log = log_of(self.path) if self.path else Path()
         self.reopened = 0  # files that were deleted or replaced under us
         self.tried_again = 0
         self._renew()
@@ -101,13 +105,11 @@ class Database:
         return self._run(work, writes=True)
 
     def _run(self, work: Callable[[Connection], Answer], *, writes: bool) -> Answer:
-        options: dict[str, Any] = {"writes": writes}
-        if not writes and self.engine_name == "postgresql":
-            options["isolation_level"] = "REPEATABLE READ"
         for left in reversed(range(MEETINGS)):
             opened = self.open()
+            engine = opened.engine if writes else opened.reading
             try:
-                with opened.engine.connect().execution_options(**options) as connection, connection.begin():
+                with engine.connect() as connection, connection.begin():
                     answer = work(connection)
             except DBAPIError as error:
                 if not (left and _met_another(error)):
@@ -140,16 +142,17 @@ class Database:
 
     def _open(self) -> _Opened:
         engine = _engine(self.url, self.where, self.busy_s)
+        reading = engine.execution_options(**_READS[self.engine_name])
         deadline = time.monotonic() + self.busy_s
         while True:
             try:
                 if self.path is not None:
                     self.path.parent.mkdir(parents=True, exist_ok=True)
-                with engine.connect().execution_options(writes=True) as connection, connection.begin():
+                with engine.connect() as connection, connection.begin():
                     migrations.migrate(connection, self.where)
                 if self.path is None:
-                    return _Opened(engine)
-                return _Opened(engine, file_id(self.path), file_id(log_of(self.path)))
+                    return _Opened(engine, reading)
+                return _Opened(engine, reading, file_id(self.path), file_id(self._log))
             except (DBAPIError, OSError) as error:
                 # several workers that make one file at once: not every lock of SQLite waits
                 if not (isinstance(error, DBAPIError) and _is_locked(error) and time.monotonic() < deadline):
@@ -164,8 +167,9 @@ class Database:
         """Tell whether the file that is open is not at its path any more, or writes into a log that nobody reads."""
         if self.path is None:
             return False
-        at_path = file_id(self.path)
-        return at_path is None or at_path != opened.file or log_is_gone(self.path, opened.log)
+        if opened.file is None or file_id(self.path) != opened.file:
+            return True
+        return opened.log is not None and file_id(self._log) != opened.log
 
     def _unavailable(self, error: BaseException) -> StoreUnavailable:
         cause = getattr(error, "orig", None) or error  # the driver's words: without the statement and its values
@@ -249,8 +253,12 @@ def _prepare_sqlite(db: Any, where: str) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    writes = connection.get_execution_options().get("writes")
-    connection.exec_driver_sql("BEGIN IMMEDIATE" if writes else "BEGIN")
+    begin = "BEGIN" if connection.get_execution_options().get("reads") else "BEGIN IMMEDIATE"
+    db: Any = connection.connection.dbapi_connection
+    try:
+        db.execute(begin)
+    except connection.dialect.loaded_dbapi.Error as error:
+        raise as_sqlalchemy(connection, begin, error) from error
 
 
 def _prepare_postgres(db: Any, busy_s: float) -> None:

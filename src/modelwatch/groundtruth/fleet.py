@@ -19,15 +19,15 @@ from modelwatch.groundtruth.database import Database
 from modelwatch.groundtruth.labelling import insert, keep_value, value_of
 from modelwatch.groundtruth.tables import counts, models, state
 from modelwatch.schema import ModelSchema
-from modelwatch.store.live import DAY, HOUR, MINUTE, Key, NotMadeYet, connect
+from modelwatch.store.live import DAY, HOUR, MINUTE, SPAN, Key, NotMadeYet, Spans, connect
 from modelwatch.store.writer import STALE_S
 from modelwatch.tally import Tally
 
-CLOSED_S = STALE_S + MINUTE  # after its end no worker writes a row of a minute any more
+CLOSED_S = STALE_S + MINUTE  # after its end no worker writes a row of a minute any more, unless time is scaled
 MINUTES_A_COPY = 20
 MARK = "copied:"  # of a host and file, in the values of the store: up to when its minutes are copied
 MOST_ROWS = 1000  # summed up in one transaction
-TIERS = ((MINUTE, HOUR, DAY), (HOUR, DAY, 35 * DAY))  # rows of a span become rows of the next, so long after their end
+TIERS = ((HOUR, DAY), (DAY, 35 * DAY))  # shorter rows become rows of a span, so long after their end
 KEPT_S = 400 * DAY
 LOCK = 0x666C656574  # of PostgreSQL, while rows are summed up: "fleet"
 
@@ -38,6 +38,7 @@ Unit = tuple[str, int, str, str, int]  # host, file, model, version, start
 class _Copy:
     """Minutes of one `live.db`, each the sum over its workers: all there are from `since` to `until`."""
 
+    span: int  # seconds of a minute, as the file scales them
     since: int
     until: int
     tallies: Mapping[tuple[Key, int], Tally]
@@ -86,16 +87,17 @@ def _file_of(db: sqlite3.Connection, live: Path) -> int:
 
 def _read(db: sqlite3.Connection, since: int, now: float) -> _Copy:
     """Return the next closed minutes, whole ones only."""
-    before = int(now - CLOSED_S - MINUTE)
     db.execute("BEGIN")
+    spans = Spans.kept(dict(db.execute("SELECT name, value FROM state WHERE name = ?", (SPAN,))))
+    before = int(now) - spans.seconds(CLOSED_S + MINUTE)
     due = "SELECT DISTINCT start FROM counts WHERE span = ? AND start >= ? AND start <= ? ORDER BY start LIMIT ?"
-    starts = [row[0] for row in db.execute(due, (MINUTE, since, before, MINUTES_A_COPY))]
+    starts = [row[0] for row in db.execute(due, (spans.minute, since, before, MINUTES_A_COPY))]
     if not starts:
-        return _Copy(since, since, {}, {})
+        return _Copy(spans.minute, since, since, {}, {})
     rows = db.execute(
         "SELECT model, version, start, tally FROM counts"
         " WHERE span = ? AND start >= ? AND start <= ? ORDER BY seq DESC",
-        (MINUTE, starts[0], starts[-1]),
+        (spans.minute, starts[0], starts[-1]),
     )
     parts: dict[tuple[Key, int], list[bytes]] = defaultdict(list)
     for model, version, start, blob in rows:
@@ -104,7 +106,8 @@ def _read(db: sqlite3.Connection, since: int, now: float) -> _Copy:
         Key(model, version): schema
         for model, version, schema in db.execute("SELECT model, version, schema FROM models")
     }
-    return _Copy(since, starts[-1] + MINUTE, {key: _sum(blobs) for key, blobs in parts.items()}, schemas)
+    tallies = {key: _sum(blobs) for key, blobs in parts.items()}
+    return _Copy(spans.minute, since, starts[-1] + spans.minute, tallies, schemas)
 
 
 def _sum(blobs: Iterable[bytes]) -> Tally:
@@ -124,7 +127,7 @@ def _write(connection: Connection, host: str, file: int, mark: str, found: _Copy
         return 0
     connection.execute(state.update().where(state.c.name == mark), {"value": str(found.until)})
     rows = [
-        {"host": host, "file": file, **key._asdict(), "start": start, "span": MINUTE, "tally": tally.dump()}
+        {"host": host, "file": file, **key._asdict(), "start": start, "span": found.span, "tally": tally.dump()}
         for (key, start), tally in sorted(found.tallies.items())
     ]
     connection.execute(counts.insert(), rows)
@@ -148,18 +151,18 @@ def compact(database: Database, now: float) -> int:
     StoreUnavailable, NewerFormat   the rest is left for the next time.
     """
     went = 0
-    for of, to, after in TIERS:
-        went += database.write(partial(_sum_up, now=now, of=of, to=to, after=after))
+    for to, after in TIERS:
+        went += database.write(partial(_sum_up, now=now, to=to, after=after))
     return went + database.write(partial(_forget, before=now - KEPT_S))
 
 
-def _sum_up(connection: Connection, now: float, of: int, to: int, after: int) -> int:
+def _sum_up(connection: Connection, now: float, to: int, after: int) -> int:
     if connection.dialect.name == "postgresql":
         taken = connection.execute(text("SELECT pg_try_advisory_xact_lock(:lock)"), {"lock": LOCK}).scalar()
         if not taken:  # another worker is at it
             return 0
     before = int((now - after) // to) * to  # whole units only
-    due = select(counts).where(counts.c.span == of, counts.c.start < before)
+    due = select(counts).where(counts.c.span < to, counts.c.start < before)
     rows = connection.execute(due.order_by(counts.c.start).limit(MOST_ROWS)).all()
     units: dict[Unit, list[Any]] = defaultdict(list)
     for row in rows:
@@ -172,7 +175,7 @@ def _sum_up(connection: Connection, now: float, of: int, to: int, after: int) ->
         newest = sorted(parts, key=lambda part: -int(part.start))
         total = _sum([*(part.tally for part in newest), *have])
         gone = [part.start for part in parts]
-        connection.execute(delete(counts).where(mine, counts.c.span == of, counts.c.start.in_(gone)))
+        connection.execute(delete(counts).where(mine, counts.c.span < to, counts.c.start.in_(gone)))
         connection.execute(delete(counts).where(unit))
         connection.execute(counts.insert(), {**key, "start": start, "span": to, "tally": total.dump()})
     return len(rows)

@@ -4,12 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
-from functools import cache
 from typing import Any
 
 from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from modelwatch.groundtruth.prepared import Prepared
 from modelwatch.groundtruth.store import YOUNG_S, Added, Labelled, Retention, Sample, State, TrueLabel, as_json
 from modelwatch.groundtruth.tables import audit, labels, samples, state
 
@@ -24,24 +24,28 @@ Row = dict[str, Any]
 Said = tuple[TrueLabel, float]  # and when
 _INSERT: dict[str, Callable[[Table], Any]] = {"sqlite": sqlite.insert, "postgresql": postgresql.insert}
 
-# Statements that every label needs: made once, which is most of what SQLAlchemy takes for one.
 _STATE = [column for column in samples.c if column.name not in {"input", "features", "endpoint", "claimed_by"}]
 _NAMES = [column.name for column in _STATE]
-_LOCK = select(*_STATE).with_for_update()
-_LOCK_ONE = _LOCK.where(samples.c.request_id == bindparam("one"))
-_LOCK_SOME = _LOCK.where(samples.c.request_id.in_(bindparam("some", expanding=True))).order_by(samples.c.request_id)
 _SETTLED = ("label", "labelled_at", "revisions", "counted", "kept_until", "claimed_until")
-_SETTLE = (
-    samples.update().where(samples.c.request_id == bindparam("row_id")).values({n: bindparam(n) for n in _SETTLED})
-)
+_LOCK = select(*_STATE).with_for_update()
 
 
-@cache
 def _say(engine_name: str) -> Any:
     """Return the statement that keeps what somebody says, in the place of the same said before."""
     statement = _INSERT[engine_name](labels)
     said = {name: statement.excluded[name] for name in ("at", "withdrawn_at", "note")}
     return statement.on_conflict_do_update(index_elements=["request_id", "reviewer", "label"], set_=said)
+
+
+def _settle(_: str) -> Any:
+    """Return the statement that writes what a label has changed in a sample."""
+    statement = samples.update().where(samples.c.request_id == bindparam("row_id"))
+    return statement.values({name: bindparam(name) for name in _SETTLED})
+
+
+# What every label needs.
+_LOCK_ONE = Prepared(lambda _: _LOCK.where(samples.c.request_id == bindparam("one")))
+_SAY, _SETTLE = Prepared(_say), Prepared(_settle)
 
 
 def insert(connection: Connection, table: Table) -> Any:
@@ -67,9 +71,12 @@ def locked(connection: Connection, ids: Iterable[str]) -> dict[str, Row]:
     """Return the rows of request ids; nobody else changes them before the end of the transaction."""
     found: dict[str, Row] = {}
     for chunk in chunks(ids):
-        one = len(chunk) == 1
-        for row in connection.execute(_LOCK_ONE if one else _LOCK_SOME, {"one": chunk[0]} if one else {"some": chunk}):
-            found[row.request_id] = dict(zip(_NAMES, row, strict=True))
+        if len(chunk) == 1:
+            rows = _LOCK_ONE.run(connection, [{"one": chunk[0]}])
+        else:
+            query = _LOCK.where(samples.c.request_id.in_(chunk)).order_by(samples.c.request_id)
+            rows = list(connection.execute(query))
+        found |= {row[0]: dict(zip(_NAMES, row, strict=True)) for row in rows}
     return found
 
 
@@ -174,12 +181,12 @@ class _Changes:
     def write(self, connection: Connection) -> None:
         if self.labels:
             rows = [self.labels[name] for name in sorted(self.labels)]
-            connection.execute(_say(connection.dialect.name), rows)
+            _SAY.run(connection, rows)
         if self.samples:
             settled = [
                 {"row_id": name, **{key: row[key] for key in _SETTLED}} for name, row in sorted(self.samples.items())
             ]
-            connection.execute(_SETTLE, settled)
+            _SETTLE.run(connection, settled)
         if self.audit:
             connection.execute(audit.insert(), self.audit)
 
