@@ -8,8 +8,9 @@ import sqlite3
 import subprocess
 import sys
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterable, Iterator
 from contextlib import contextmanager
+from itertools import islice
 from pathlib import Path
 from tempfile import TemporaryDirectory
 from threading import Thread
@@ -22,25 +23,31 @@ from modelwatch.groundtruth.store import Sample, Store, TrueLabel
 from modelwatch.groundtruth.writer import Writer
 from modelwatch.testing.postgres import running_postgres
 
-SOON = Gate("at most", 5e-3)  # on a disk that others leave alone: see the bare insert beside it
 LEVEL = Gate("times the peer", 2.0)
-FEW = 2000  # stored samples that the many are compared with
+FEW = 2000  # stored samples, beside those that are labelled, that the many are compared with
 LABELS = 1500  # timed in one run
 WRITERS, CALLERS = 4, 4  # processes, and threads in each
+BARE = "bare durable insert among as many rows"
 APART = 2**100  # between two ids: they go up, so that a store is filled fast; labels come in random order
+
+Times = tuple[list[float], list[float]]  # of ours and of bare inserts
 
 
 def measure(effort: Effort) -> list[Row]:
     """Return the rows of feedback."""
     labels = max(200, LABELS * effort.rounds // 40)
-    few, _ = one_caller(FEW, labels)
-    many, bare = one_caller(effort.stored, labels)
+    few, _ = one_caller(FEW + 3 * labels, labels)["label"]
+    ways = one_caller(effort.stored, labels)
+    many, bare = ways["label"]
     stored = f"{effort.stored:,} stored samples".replace(",", " ")
     rows = [
-        Row(f"label() until durable, p99, {stored}", p99(many), "bare durable insert, p99", p99(bare), SOON),
-        Row(f"label() until durable, p50, {stored}", p50(many), "bare durable insert, p50", p50(bare)),
-        Row(f"label() until durable, p50, {stored}", p50(many), f"with {FEW} stored", p50(few), LEVEL),
+        Row(f"label() until durable, p99, {stored}", p99(many), f"{BARE}, p99", p99(bare), LEVEL),
+        Row(f"label() until durable, p50, {stored}", p50(many), f"{BARE}, p50", p50(bare)),
+        Row(f"label() until durable, p50, {stored}", p50(many), f"with {FEW} more than are labelled", p50(few), LEVEL),
     ]
+    for way, what in (("store", "without the writer's thread"), ("statements", "its statements by the driver alone")):
+        ours, insert = ways[way]
+        rows += [Row(f"… of it, {what}, {at.__name__}", at(ours), f"{BARE}", at(insert)) for at in (p99, p50)]
     with TemporaryDirectory(prefix="modelwatch-bench-") as folder:
         rows += four_writers("SQLite", f"sqlite:///{Path(folder, 'truth.db')}", effort.paced_s)
     try:
@@ -86,43 +93,101 @@ def fill(path: Path, rows: int) -> None:
     db.executemany(insert, ((request_id(i),) for i in range(1, rows)))
     db.execute("COMMIT")
     db.close()
+    at_rest(path)
+
+
+def at_rest(path: Path) -> None:
+    """Wait until a file is on the disk, which has nothing to do when the timing begins."""
     with path.open("rb+") as file:
-        os.fsync(file.fileno())  # the disk is at rest when the timing begins
+        os.fsync(file.fileno())
 
 
 @contextmanager
-def bare_insert(folder: Path) -> Iterator[Callable[[str], object]]:
-    """Make a function that puts a row into a table of two columns, durably: what no store can do without."""
-    db = sqlite3.connect(folder / "bare.db", isolation_level=None)
+def bare_insert(path: Path, rows: int) -> Iterator[Callable[[str], object]]:
+    """Make a function that keeps a label durably, as simply as SQLite can: what no store can do without.
+
+    One INSERT of the same values, committed by itself, into one table with an index of the ids; so many rows are there
+    already. The same disk, file format, log and sync as the store's.
+    """
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("CREATE TABLE labels (request_id TEXT PRIMARY KEY, reviewer TEXT, label TEXT, at REAL)")
+    insert = "INSERT INTO labels VALUES (?, 'ann', '\"negative\"', ?)"
+    for pragma in ("journal_mode=OFF", "synchronous=OFF", f"cache_size=-{min(800_000, rows // 10 + 2000)}"):
+        db.execute(f"PRAGMA {pragma}")
+    db.execute("BEGIN")
+    db.executemany(insert, ((f"{i * APART + 1:032x}", 0.0) for i in range(rows)))
+    db.execute("COMMIT")
+    db.close()
+    at_rest(path)
+    db = sqlite3.connect(path, isolation_level=None)
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
-    db.execute("CREATE TABLE labels (request_id TEXT PRIMARY KEY, label TEXT)")
     try:
-        yield lambda name: db.execute("INSERT INTO labels VALUES (?, 'positive')", (name,))
+        yield lambda name: db.execute(insert, (name, time.time()))
     finally:
         db.close()
 
 
-def one_caller(rows: int, labels: int) -> tuple[list[float], list[float]]:
-    """Return the seconds of each label, one after the other, and of each bare insert, in turns."""
-    found: tuple[list[float], list[float]] = ([], [])
+@contextmanager
+def same_statements(path: Path) -> Iterator[Callable[[str], object]]:
+    """Make a function that does what the store does for a label, by the driver alone: statements and pages, no Python."""
+    db = sqlite3.connect(path, isolation_level=None)
+    db.execute("PRAGMA synchronous=FULL")
+
+    def label(name: str) -> None:
+        at = time.time()
+        db.execute("BEGIN IMMEDIATE")
+        db.execute("SELECT * FROM samples WHERE request_id = ?", (name,)).fetchone()
+        db.execute("INSERT INTO labels VALUES (?, 'ann', '\"negative\"', ?, NULL, NULL)", (name, at))
+        db.execute(
+            "UPDATE samples SET label = '\"negative\"', labelled_at = ?, counted = 1 WHERE request_id = ?", (at, name)
+        )
+        db.execute("COMMIT")
+
+    try:
+        yield label
+    finally:
+        db.close()
+
+
+def one_caller(rows: int, labels: int) -> dict[str, Times]:
+    """Return, for each way to keep a label, the seconds of each label and of each bare insert, in turns."""
+    found: dict[str, Times] = {}
+    ids = iter(np.random.default_rng(7).permutation(rows)[: 3 * labels].tolist())
     with TemporaryDirectory(prefix="modelwatch-bench-") as name:
-        folder = Path(name)
-        fill(folder / "truth.db", rows)
-        writer = Writer(Store(f"sqlite:///{folder / 'truth.db'}"))
-        with bare_insert(folder) as insert:
-            for turn, i in enumerate(np.random.default_rng(7).permutation(rows)[:labels].tolist()):
-                for which in (0, 1) if turn % 2 else (1, 0):  # the second of two syncs of one disk is the cheaper one
-                    begin = time.perf_counter()
-                    if which == 0:
-                        writer.label(TrueLabel(request_id(i), "negative", "ann"), 60)
-                    else:
-                        insert(request_id(i))
-                    if turn >= 20:  # the first ones open and compile
-                        found[which].append(time.perf_counter() - begin)
-        if writer.store.counts().labelled != labels:
-            raise AssertionError(writer.store.counts())
-        writer.close()
+        path = Path(name, "truth.db")
+        fill(path, rows)
+        writer = Writer(Store(f"sqlite:///{path}"))
+        with bare_insert(Path(name, "bare.db"), rows) as insert:
+            found["label"] = in_turns(
+                lambda name: writer.label(TrueLabel(name, "negative", "ann"), 60), insert, islice(ids, labels)
+            )
+            writer.close()
+            store = Store(f"sqlite:///{path}")
+            found["store"] = in_turns(
+                lambda name: store.label_many([TrueLabel(name, "negative", "ann")]), insert, islice(ids, labels)
+            )
+            if store.counts().labelled != 2 * labels:
+                raise AssertionError(store.counts())
+            store.close()
+            with same_statements(path) as statements:
+                found["statements"] = in_turns(statements, insert, islice(ids, labels))
+    return found
+
+
+def in_turns(label: Callable[[str], object], insert: Callable[[str], object], ids: Iterable[int]) -> Times:
+    """Return the seconds of each label, one after the other, and of each bare insert."""
+    found: Times = ([], [])
+    for turn, i in enumerate(ids):
+        name = request_id(i)
+        for which in (0, 1) if turn % 2 else (1, 0):  # the second of two syncs of one disk is the cheaper one
+            begin = time.perf_counter()
+            if which == 0:
+                label(name)
+            else:
+                insert(name)
+            if turn >= 20:  # the first ones open and compile
+                found[which].append(time.perf_counter() - begin)
     return found
 
 
