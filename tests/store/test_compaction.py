@@ -14,7 +14,7 @@ from counting import KEY, commit, read_rows, reader_at, record, scraped, worker_
 from modelwatch import names
 from modelwatch.schema import ModelSchema
 from modelwatch.store import compaction
-from modelwatch.store.live import BASE, DAY, HOUR, MINUTE, Key, connect
+from modelwatch.store.live import BASE, DAY, EVERYDAY, HOUR, MINUTE, Key, Spans, connect
 from modelwatch.store.reader import Totals
 from modelwatch.tally import Tally
 from modelwatch.testing import FakeClock
@@ -96,28 +96,30 @@ def test_the_open_minutes_of_workers_are_left_alone(db):
             st.sampled_from([MINUTE, HOUR, DAY, BASE]),
             st.sampled_from("ab"),
             st.integers(0, 99),
+            st.sampled_from([EVERYDAY, Spans.of(7), Spans.of(60)]),
         ),
         max_size=30,
     ),
-    st.lists(st.integers(0, 1000 * DAY), min_size=1, max_size=5),
+    st.lists(st.tuples(st.integers(0, 1000 * DAY), st.sampled_from([EVERYDAY, Spans.of(60)])), min_size=1, max_size=5),
 )
 def test_no_set_of_rows_and_no_time_changes_the_sum(tmp_path_factory, rows, times):
-    """For any rows and any clock: the sum of all rows stays, and so do the totals of readers that saw all, some or none of it."""
+    """For any rows, clock and scale of time, mixed in one file too: the sum of all rows stays, and so do the totals of readers that saw all, some or none of it."""
     path = tmp_path_factory.mktemp("live") / "live.db"
     db = connect(path)
     early, totals = reader_at(path), Totals()
     keys = [Key("m", "1"), Key("m", "2")]
     half = len(rows) // 2
-    made = [
-        (keys[n % 2], start // span * span if span else 0, span, worker if span in (MINUTE, BASE) else "", n)
-        for start, span, worker, n in rows
-    ]
+    made = []
+    for start, unscaled, worker, n, of in rows:
+        span = of.seconds(unscaled)
+        lone = worker if unscaled in (MINUTE, BASE) else ""
+        made.append((keys[n % 2], start // span * span if span else 0, span, lone, n))
     put(db, made[:half])
     totals.apply(early.poll()[0], {})
     put(db, made[half:])
     everything = sums(db)
-    for now in times:
-        compaction.compact(db, float(NOON + now))
+    for now, of in times:
+        compaction.compact(db, float(NOON + now), of)
         assert sums(db) == everything
         totals.apply(early.poll()[0], {})
         fresh = Totals()

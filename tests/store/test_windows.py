@@ -9,7 +9,7 @@ from hypothesis import strategies as st
 
 from modelwatch import names
 from modelwatch.schema import ModelSchema
-from modelwatch.store.live import BASE, DAY, HOUR, MINUTE, Key, Row
+from modelwatch.store.live import BASE, DAY, EVERYDAY, HOUR, MINUTE, Key, Row, Spans
 from modelwatch.store.reader import Changes
 from modelwatch.store.windows import AHEAD_S, FINE_S, WINDOWS_S, Windows, first_start
 from modelwatch.tally import Tally
@@ -47,12 +47,12 @@ def requests(windows, window_s, key=KEY):
     return table.total() if table else 0
 
 
-def naive(rows, now, window_s, key=KEY, schema=SCHEMA):
+def naive(rows, now, window_s, key=KEY, schema=SCHEMA, minute=MINUTE):
     """Return the sum over the rows of a window, made anew."""
     total = Tally()
     for found in rows.values():
         if found.key == key and found.span != BASE and found.start <= now + AHEAD_S:
-            if found.start + found.span > first_start(now, window_s):
+            if found.start + found.span > first_start(now, window_s, minute):
                 total.add_matching(Tally.load(found.tally).matching(schema.fingerprints))
     return total
 
@@ -83,46 +83,55 @@ steps = st.lists(
 
 
 @settings(max_examples=120, deadline=None)
-@given(steps, st.sampled_from([WINDOWS_S, (300,), (DAY, 2 * DAY + 30 * MINUTE, 3 * DAY), (2 * DAY + 1, 40 * DAY)]))
-def test_running_sums_equal_a_sum_made_anew(steps, sizes):
-    """Rows of two versions and several workers, new, rewritten, late, of hours and days; time that goes on, jumps and goes back."""
+@given(
+    steps,
+    st.sampled_from([WINDOWS_S, (300,), (DAY, 2 * DAY + 30 * MINUTE, 3 * DAY), (2 * DAY + 1, 40 * DAY)]),
+    st.sampled_from([EVERYDAY, Spans.of(20), Spans.of(60)]),
+)
+def test_running_sums_equal_a_sum_made_anew(steps, sizes, spans):
+    """Rows of two versions and several workers, new, rewritten, late, of hours and days; time that goes on, jumps and goes back; at any scale."""
+    sizes = tuple(max(size * spans.minute // MINUTE, 1) for size in sizes)
+    minute_s, hour_s, day_s = (spans.seconds(s) for s in (MINUTE, HOUR, DAY))
     windows, now, rows = Windows(sizes), float(NOON + 40 * DAY), {}
     schemas = {KEY: SCHEMA, OTHER: SCHEMA}
     for what, n, value in steps:
         changes = []
         key, worker = (KEY, OTHER)[value % 2], f"w{value % 3}"
-        minute = int(now // MINUTE) * MINUTE
+        minute = int(now // minute_s) * minute_s
         if what == "minute":
-            changes = [row(n, minute, worker=worker, key=key)]
+            changes = [row(n, minute, minute_s, worker=worker, key=key)]
         elif what == "rewrite":
-            young = [r for r in rows.values() if r.span == MINUTE and now - r.start < FINE_S / 2]
-            changes = [row(n, r.start, worker=r.worker, key=r.key) for r in young[value % 5 :: 5]]
+            young = [r for r in rows.values() if r.span == minute_s and now - r.start < spans.seconds(FINE_S) / 2]
+            changes = [row(n, r.start, minute_s, worker=r.worker, key=r.key) for r in young[value % 5 :: 5]]
         elif what == "late":
-            changes = [row(n, minute - MINUTE * (value % 2000), worker=worker, key=key)]
+            changes = [row(n, minute - minute_s * (value % 2000), minute_s, worker=worker, key=key)]
         elif what == "hour":
-            changes = [row(n, int(now // HOUR - 1 - value % 900) * HOUR, HOUR, "", key)]
+            changes = [row(n, int(now // hour_s - 1 - value % 900) * hour_s, hour_s, "", key)]
         elif what == "day":
-            changes = [row(n, int(now // DAY - 1 - value % 45) * DAY, DAY, "", key), row(7, 0, BASE, "", key)]
+            changes = [row(n, int(now // day_s - 1 - value % 45) * day_s, day_s, "", key), row(7, 0, BASE, "", key)]
         elif what == "ahead":
-            changes = [row(n, minute + 60 * (2 + value % 90), worker=worker, key=key)]
+            changes = [row(n, minute + 60 * (2 + value % 90), minute_s, worker=worker, key=key)]
         elif what == "tick":
-            now += value % 200
+            now += value % (4 * minute_s)
         elif what == "sleep":
             now += value
         elif what == "back":
-            now -= value % 7200
-        oldest = first_start(now, max(sizes))  # what is before is forgotten
+            now -= value % (2 * hour_s)
+        oldest = first_start(now, max(sizes), minute_s)  # what is before is forgotten
         changes = [r for r in changes if (r.key, *r[1:4]) not in rows or what == "rewrite"]
         for found in changes:
             rows[found.key, found.start, found.span, found.worker] = found
         rows = {at: r for at, r in rows.items() if r.start + r.span > oldest}
         if what == "again":
-            windows.apply(Changes(again=True, rows=tuple(rows.values())), now, schemas)
+            windows.apply(Changes(again=True, rows=tuple(rows.values())), now, schemas, spans)
         else:
-            windows.apply(news(*changes), now, schemas)
+            windows.apply(news(*changes), now, schemas, spans)
         for key in (KEY, OTHER):
             for size in sizes:
-                assert windows.sum(key, size).as_dict() == naive(rows, now, size, key).as_dict(), (what, size)
+                assert windows.sum(key, size).as_dict() == naive(rows, now, size, key, minute=minute_s).as_dict(), (
+                    what,
+                    size,
+                )
 
 
 def test_compaction_by_others_is_not_seen(tmp_path):

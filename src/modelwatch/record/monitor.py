@@ -89,6 +89,7 @@ class Monitor:
         chosen = config.model(model)
         reference = Reference.load(chosen.reference) if chosen.reference else None
         schema = schema_of(chosen, reviewed=bool(config.store), reference=reference)
+        Worker.of(Path(config.live)).scale(config.time_scale)
         monitor = cls(chosen.name, chosen.version, schema, live=config.live, reference=reference)
         monitor._config = config
         if config.store:

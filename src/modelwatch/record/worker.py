@@ -22,7 +22,7 @@ from modelwatch.record.faults import Faults
 from modelwatch.record.recorder import LOCK_S, Recorder
 from modelwatch.record.resources import Resources
 from modelwatch.record.scrape import Scrape
-from modelwatch.store.live import FileId, Key, NotMadeYet, is_damaged, is_locked
+from modelwatch.store.live import EVERYDAY, FileId, Key, NotMadeYet, Spans, is_damaged, is_locked
 from modelwatch.store.reader import HostState, LiveReader, Totals
 from modelwatch.store.writer import LiveWriter
 from modelwatch.tally import Tally
@@ -69,6 +69,7 @@ class Worker:
         self._told_drops: dict[Key, int] = {}  # events given up, as committed
         self._rates: dict[Key, deque[tuple[float, int]]] = {}
         self._schemas: dict[Key, str] = {}
+        self.spans = EVERYDAY  # as the configuration of its models scales time
         self._renew()
         _every_worker.add(self)
         _close_with_child()
@@ -85,7 +86,7 @@ class Worker:
         self._locked = False
         self._kept_at = self.clock.monotonic()
         self._damaged: FileId | None = None  # the file that a reader found damaged
-        self.writer = LiveWriter(self.path, self.clock, LOCK_WAIT_S)
+        self.writer = LiveWriter(self.path, self.clock, LOCK_WAIT_S, spans=self.spans)
         self.reader = LiveReader(self.path, self.clock.monotonic)
         self.totals = Totals(self.clock.monotonic)
         self.host = HostState()
@@ -107,6 +108,10 @@ class Worker:
         self.recorders[key] = recorder
         self._schemas[key] = recorder.kernel.schema.to_json()
         self.start()
+
+    def scale(self, time_scale: float) -> None:
+        """Make the rows that are written from now on as long as a configuration scales time."""
+        self.spans = self.writer.spans = Spans.of(time_scale)
 
     def start(self) -> bool:
         """Start the folding thread, unless it runs. Return False when the interpreter is ending."""

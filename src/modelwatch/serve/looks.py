@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import threading
 from collections.abc import Mapping
 from pathlib import Path
@@ -13,10 +14,12 @@ from modelwatch.reference import Reference
 from modelwatch.signals import Facts, Look, Objectives
 from modelwatch.slo.burn import DAY_S
 from modelwatch.sources.evaluated import reference_of, windows_of
-from modelwatch.store.live import BASE, MINUTE, Key
+from modelwatch.store.live import BASE, Key, Spans
 from modelwatch.store.reader import Changes, HostState, LiveReader
 from modelwatch.store.windows import Windows
 from modelwatch.tally import Tally
+
+LEAST_MINUTE_S = 4  # of the objectives that count minutes, however fast time is scaled: four evaluations, a second each
 
 
 class LiveLooks:
@@ -42,13 +45,14 @@ class LiveLooks:
         self.objectives: dict[str, Objectives] = {
             name: objectives_for(config, name, reference) for name, reference in self.references.items()
         }
-        self._scale = config.time_scale
+        self._scale, self.spans = config.time_scale, Spans.of(config.time_scale)
         self.versions = {name: model.version for name, model in config.models.items()}
         self.host = HostState()
         self._reader = LiveReader(live, self.clock.monotonic)
-        spans = {MINUTE, int(DAY_S / config.time_scale)}  # of minutes of objectives, and of gauges
-        spans = spans.union(*(windows_of(rules) for rules in self.rules.values()))
-        self.windows = Windows(tuple(sorted(spans)))
+        self.minute_s = math.ceil(LEAST_MINUTE_S / self.spans.minute) * self.spans.minute
+        windows_s = {self.minute_s, int(DAY_S / config.time_scale)}  # of throughput, and of gauges
+        windows_s = windows_s.union(*(windows_of(rules) for rules in self.rules.values()))
+        self.windows = Windows(tuple(sorted(windows_s)))
         self._first: dict[Key, int] = {}
         self._changing = threading.Lock()  # a look may be asked for another window while the next one is taken
 
@@ -66,7 +70,7 @@ class LiveLooks:
             changes, self.host = self._reader.poll()
             self._remember(changes)
             with self._changing:
-                self.windows.apply(changes, now, self.host.schemas)
+                self.windows.apply(changes, now, self.host.schemas, self.host.spans)
         return {name: self._look(name, now, answers) for name in self.rules}
 
     def _remember(self, changes: Changes) -> None:

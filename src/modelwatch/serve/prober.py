@@ -16,7 +16,7 @@ from modelwatch.clock import SteadyClock
 from modelwatch.signals import Look
 from modelwatch.signals.requests import FAILURES, SLOW
 from modelwatch.signals.service import MINUTE_TABLES, availability_minute, throughput_minute
-from modelwatch.store.live import MINUTE, Key
+from modelwatch.store.live import EVERYDAY, MINUTE, Key, Spans
 from modelwatch.store.writer import LiveWriter
 from modelwatch.tally import Tally
 
@@ -64,11 +64,21 @@ class Minutes:
     ----------
     versions : {model: version}.
     replicas : how many the configuration has, for what they cost.
+    minute_s : how long a minute of an objective is.
+    spans : of the rows.
     """
 
-    def __init__(self, live: Path, versions: Mapping[str, str], replicas: int, clock: SteadyClock) -> None:
-        self.clock, self.replicas = clock, replicas
-        self._writer = LiveWriter(live, clock, 1.0, registers=False)
+    def __init__(
+        self,
+        live: Path,
+        versions: Mapping[str, str],
+        replicas: int,
+        clock: SteadyClock,
+        minute_s: int = MINUTE,
+        spans: Spans = EVERYDAY,
+    ) -> None:
+        self.clock, self.replicas, self.minute_s = clock, replicas, minute_s
+        self._writer = LiveWriter(live, clock, 1.0, registers=False, spans=spans)
         self._tallies = {Key(model, version): Tally(MINUTE_TABLES) for model, version in versions.items()}
         self._minute: int | None = None
         self._seen: dict[str, bool] = {}
@@ -87,7 +97,7 @@ class Minutes:
         ------
         sqlite3.Error, OSError, ModelwatchError   it is not in the file; the next call writes it, too.
         """
-        minute = int(self.clock.now() // MINUTE)
+        minute = int(self.clock.now() // self.minute_s)
         if self._minute is not None and minute != self._minute:
             self._close(minute, looks)
         self._minute = minute
@@ -108,7 +118,7 @@ class Minutes:
                 table.count(("availability", availability_minute(self._seen)))
                 if missed:
                     table.count(("availability", availability_minute(None)), min(missed, MOST_MISSED))
-            said = _throughput(looks.get(key.model))
+            said = _throughput(looks.get(key.model), self.minute_s)
             if said is not None:
                 table.count(("throughput", said))
         self._seen, self._asked = {}, False
@@ -122,17 +132,17 @@ class Minutes:
         self._writer.leave()
 
 
-def _throughput(look: Look | None) -> str | None:
+def _throughput(look: Look | None, minute_s: int) -> str | None:
     """Return what the last minute was for the throughput objective."""
     if look is None or look.objectives.throughput is None:
         return None
-    counts = look.counts(float(MINUTE))
+    counts = look.counts(float(minute_s))
     if counts is None:
         return None
     slow, requests = SLOW.count(counts)
     failed, _ = FAILURES.count(counts)
     return throughput_minute(
-        requests, int(slow or 0), int(failed or 0), offered=requests / MINUTE, objectives=look.objectives
+        requests, int(slow or 0), int(failed or 0), offered=requests / minute_s, objectives=look.objectives
     )
 
 

@@ -16,13 +16,14 @@ from modelwatch.schema import ModelSchema
 from modelwatch.signals import Facts, Look, Objectives
 from modelwatch.slo import Period, SloStatus, slo_lines, slo_statuses, slos_of
 from modelwatch.slo.burn import DAY_S, HOUR_S
-from modelwatch.store.live import BASE, MINUTE, Key
+from modelwatch.store.live import BASE, Key
 from modelwatch.store.reader import Changes, HostState, LiveReader
 from modelwatch.store.windows import Windows
+from modelwatch.store.writer import DEAD_S
 from modelwatch.tally import Tally
 
 REPLAYED_S = 5400  # the longest `for` and keep-firing together, and some more: states are those of a monitor that ran
-SILENT_S = 120  # a service that renewed nothing for so long does not report
+SILENT_S = 120.0  # a service that renewed nothing for so long does not report, unless time is scaled
 
 
 @dataclass(frozen=True)
@@ -85,10 +86,11 @@ class HostCounts:
         schemas, first = self.schemas(model), self._first(model)
         rows = tuple(row for row in self.changes.rows if row.key.model == model)
         last = max((row.start + row.span for row in rows), default=0)
-        changes = Changes(again=True, rows=rows)
+        changes, spans = Changes(again=True, rows=rows), self.host.spans
+        silent_s = max(SILENT_S / time_scale, DEAD_S)
         at = since
         while True:
-            windows.apply(changes, at, self.host.schemas)
+            windows.apply(changes, at, self.host.schemas, spans)
             changes = Changes(again=False, rows=())
 
             def window(version: str, began_s: float, ended_s: float) -> Tally:
@@ -100,7 +102,7 @@ class HostCounts:
                 part.add_matching(windows.sum(key, int(ended_s)), -1)
                 return part
 
-            reporting = None if not rows else self.host.workers > 0 or at - last < SILENT_S
+            reporting = None if not rows else self.host.workers > 0 or at - last < silent_s
             facts = Facts(
                 reporting=reporting, ages={version: (at - start) * time_scale for version, start in first.items()}
             )
@@ -109,7 +111,7 @@ class HostCounts:
             )
             if at >= self.now:
                 return
-            at = min(at + MINUTE, self.now)
+            at = min(at + spans.minute, self.now)
 
 
 def reference_of(config: Config, name: str) -> Reference | None:
@@ -135,8 +137,8 @@ def evaluate_host(config: Config, counts: HostCounts) -> dict[str, Evaluated]:
         rules, objectives = rules_of(config, name, reference), objectives_for(config, name, reference)
         references = {} if reference is None else {config.model(name).version: reference}
         states: Mapping[str, AlertState] = {}
-        since = counts.now - REPLAYED_S
         windows_s, scale = windows_of(rules), config.time_scale
+        since = counts.now - REPLAYED_S / scale
         for look in counts.looks(name, windows_s, objectives, references, since, time_scale=scale):
             evaluation = evaluate(rules, look, states)
             states = evaluation.states

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import shutil
-from collections.abc import Iterable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,11 +25,14 @@ COUNTED = {
 }
 
 
-def itself(host: HostState, windows: Windows, live: Path, *, readable: bool) -> dict[str, Any]:
+def itself(
+    host: HostState, windows: Windows, live: Path, *, readable: bool, scaled: Callable[[float], int] = int
+) -> dict[str, Any]:
     """Return the state of modelwatch itself as plain values, over all models of the host.
 
     Parameters
     ----------
+    scaled : what `time_scale` makes of an hour and a day, in seconds.
     readable : whether `live` could be read now; else everything that it tells is None: old figures are not the state.
 
     Returns
@@ -41,7 +44,7 @@ def itself(host: HostState, windows: Windows, live: Path, *, readable: bool) -> 
     file began. `gpus`: one mapping each. What nobody tells is absent from `process`, `used` and `gpus`.
     """
     keys = windows.keys()
-    hour, day = ([windows.sum(key, window_s) for key in keys] for window_s in (HOUR, DAY))
+    hour, day = ([windows.sum(key, window_s) for key in keys] for window_s in (scaled(HOUR), scaled(DAY)))
     used = {name: n / 1e6 if name == "cpu_us" else n for name, n in host.used.items()}
     return {
         "since": host.began if readable else None,

@@ -33,7 +33,9 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
     if not state["models"]:
         lines.append("No model has counted anything in the last day.")
     for model in state["models"]:
-        lines += ["", f"{model['name']} {model['version']}  (last {state['window_s'] / 60:.0f} min)"]
+        window_s = state["window_s"]
+        last = f"{window_s / 60:.0f} min" if window_s >= 60 else f"{window_s:g} s"
+        lines += ["", f"{model['name']} {model['version']}  (last {last})"]
         lines += [_reading_line(reading) for reading in model["readings"]]
         lines += _quality_lines(model["quality"])
         lines += _estimate_lines(model["estimate"])
@@ -100,7 +102,7 @@ def _drift_lines(drift: Mapping[str, Any] | None) -> list[str]:
         value = "unknown" if row["score"] is None else f"{row['statistic']} {row['score']:.2f}"
         told = row["reason"]
         if row["outcome"] == "firing" and row["explanation"]:
-            told = row["explanation"]["summary"]
+            told = " ".join(filter(None, (row["explanation"]["summary"], row["explanation"]["since_words"])))
         mark = row["level"].upper() if row["level"] else MARK[row["outcome"]]
         name = f"Drift, {row['name']}"
         lines.append(f"  {name:<28}{value:<14}{mark}: {told} ({row['n']:,} values)")

@@ -19,7 +19,7 @@ from modelwatch.sources.drift import Watched, read_drift, watched_of
 from modelwatch.sources.estimate import estimated
 from modelwatch.sources.itself import itself
 from modelwatch.sources.quality import QualitySource
-from modelwatch.store.live import MINUTE, Key
+from modelwatch.store.live import HOUR, MINUTE, Key
 from modelwatch.store.reader import Changes, HostState, LiveReader
 from modelwatch.store.windows import WINDOWS_S, Windows, first_start
 from modelwatch.tally import Tally
@@ -27,8 +27,8 @@ from modelwatch.tally import Tally
 if TYPE_CHECKING:
     from modelwatch.config import Config
 
-WINDOW_S = 5 * MINUTE
-HISTORY_S = 60 * MINUTE
+WINDOW_S = 5 * MINUTE  # this and what follows is divided by `time_scale`
+HISTORY = 60  # minutes
 MOST_ERROR_TYPES = 5
 SHOWN_S = DAY_S = 86_400
 
@@ -66,8 +66,11 @@ class StatusSource:
         self._watched = dict(watched or {})
         self._reader = LiveReader(live, self.clock.monotonic)
         drift = {seconds for one in self._watched.values() for _, seconds in one.windows}
-        self._windows, self._host = Windows(tuple(sorted({*WINDOWS_S, *drift}))), HostState()
+        self._windows, self._host = Windows(tuple(sorted({*map(self._scaled, WINDOWS_S), *drift}))), HostState()
         self._lock = threading.Lock()
+
+    def _scaled(self, seconds: float) -> int:
+        return max(round(seconds / self.time_scale), 1)
 
     @classmethod
     def from_config(cls, config: Config, live: Path | None = None) -> StatusSource:
@@ -100,10 +103,11 @@ class StatusSource:
             reason = None
             try:
                 changes, self._host = self._reader.poll()
-                self._windows.apply(changes, now, self._host.schemas)
+                self._windows.apply(changes, now, self._host.schemas, self._host.spans)
             except (sqlite3.Error, OSError, ModelwatchError) as error:
                 reason, self._host = str(error), self._reader.remembered()
-                self._windows.apply(Changes(again=False, rows=()), now, self._host.schemas)  # time goes on
+                host = self._host
+                self._windows.apply(Changes(again=False, rows=()), now, host.schemas, host.spans)  # time goes on
             host = self._host
             keys = [key for key in sorted(self._windows.keys()) if self._is_recent(key, now)]
             return {
@@ -111,20 +115,21 @@ class StatusSource:
                 "owner": self.owner,
                 "now": now,
                 "time_scale": self.time_scale,
-                "window_s": float(WINDOW_S),
+                "window_s": float(self._scaled(WINDOW_S)),
                 "workers": {"alive": host.workers, "died": host.deaths},
                 "data_age_s": host.oldest_beat_age_s,
                 "live": {"path": str(self.live), "kept": reason is None, "reason": reason},
                 "notes": list(self.notes()),
                 "models": [self._model(key, now) for key in keys],
-                "monitor": itself(host, self._windows, self.live, readable=reason is None),
+                "monitor": itself(host, self._windows, self.live, readable=reason is None, scaled=self._scaled),
             }
 
     def _is_recent(self, key: Key, now: float) -> bool:
-        return key in self._host.schemas and bool(self._windows.minutes(key, now - SHOWN_S))
+        return key in self._host.schemas and bool(self._windows.minutes(key, now - self._scaled(SHOWN_S)))
 
     def _counts(self, key: Key, tally: Tally, window_s: float, now: float) -> Counts:
-        since = max(first_start(now, int(window_s)), self._host.began or 0)
+        minute = self._host.spans.minute
+        since = max(first_start(now, int(window_s), minute), self._host.began or 0)
         objectives = self.objectives.get(key.model, Objectives())
         watched = self._watched.get(key.model)
         reference = watched.reference if watched is not None and key.version == watched.model.version else None
@@ -132,7 +137,8 @@ class StatusSource:
 
     def _model(self, key: Key, now: float) -> dict[str, Any]:
         schema = self._host.schemas[key]
-        counts = self._counts(key, self._windows.sum(key, WINDOW_S), WINDOW_S, now)
+        window_s, day_s = self._scaled(WINDOW_S), self._scaled(DAY_S)
+        counts = self._counts(key, self._windows.sum(key, window_s), window_s, now)
         drift = read_drift(
             self._watched.get(key.model), key.version,
             lambda seconds: self._counts(key, self._windows.sum(key, seconds), seconds, now),
@@ -147,7 +153,7 @@ class StatusSource:
             "history": self._history(key, now),
             "quality": None if self.quality is None else self.quality.read(key.model),
             "drift": drift,
-            "estimate": estimated(self._counts(key, self._windows.sum(key, DAY_S), DAY_S, now)),
+            "estimate": estimated(self._counts(key, self._windows.sum(key, day_s), day_s, now)),
         }
 
     def _details(self, key: Key, counts: Counts) -> dict[str, Any]:
@@ -180,8 +186,9 @@ class StatusSource:
 
     def _history(self, key: Key, now: float) -> dict[str, Any]:
         """Minute by minute, the open one left out: it would read as a fall."""
-        last = int(now // MINUTE) * MINUTE
-        starts = list(range(last - HISTORY_S, last, MINUTE))
+        minute = self._host.spans.minute
+        last = int(now // minute) * minute
+        starts = list(range(last - HISTORY * minute, last, minute))
         minutes = self._windows.minutes(key, starts[0])
         began = self._host.began or 0
         series: dict[str, list[float | None]] = {
@@ -189,11 +196,11 @@ class StatusSource:
         }
         share: dict[str, list[float | None]] = {}
         schema = self._host.schemas[key]
-        classes = _classes(self._windows.sum(key, 3600), schema)
+        classes = _classes(self._windows.sum(key, self._scaled(HOUR)), schema)
         for start in starts:
             tally = minutes.get(start, Tally())
-            covered = min(MINUTE, start + MINUTE - began)  # nobody counted before: not 0
-            known = covered > 1
+            covered = min(minute, start + minute - began)  # nobody counted before: not 0
+            known = covered > min(1, minute / 2)
             counts = Counts(tally, schema, covered, self.objectives.get(key.model, Objectives()))
             rate = signals.REQUEST_RATE.measure(counts)[()][0]
             series["request_rate"].append(rate if known else None)
@@ -204,7 +211,7 @@ class StatusSource:
             mix = signals.PREDICTION_SHARE.measure(counts)
             for name in classes:
                 share.setdefault(name, []).append(mix.get((name,), (0.0 if mix else None, 0))[0])
-        return {"step_s": MINUTE, "start": starts, **series, "share": share}
+        return {"step_s": minute, "start": starts, **series, "share": share}
 
     def close(self) -> None:
         """Close the file."""

@@ -11,14 +11,17 @@ from collections import defaultdict
 from typing import NamedTuple
 
 from modelwatch.errors import DamagedData
-from modelwatch.store.live import BASE, DAY, HOUR, MINUTE
+from modelwatch.store.live import BASE, DAY, EVERYDAY, HOUR, MINUTE, Spans
 from modelwatch.tally import Tally
 
 ALL_WORKERS = ""  # the worker of a compacted row
 
 
+KEPT_S = 400 * DAY
+
+
 class Tier(NamedTuple):
-    """Rows of span `of` that ended more than `after` seconds ago become rows of span `to`."""
+    """Rows of span `of` that ended more than `after` seconds ago become rows of span `to`; as they are unscaled."""
 
     of: int
     to: int
@@ -29,14 +32,15 @@ TIERS = (
     Tier(MINUTE, MINUTE, 15 * MINUTE),  # the workers of one minute
     Tier(MINUTE, HOUR, DAY),
     Tier(HOUR, DAY, 35 * DAY),
-    Tier(DAY, BASE, 400 * DAY),
+    Tier(DAY, BASE, KEPT_S),
 )
 MOST_ROWS = 2000  # read in one transaction: others wait for it
 
 
-def compact(db: sqlite3.Connection, now: float) -> int:
+def compact(db: sqlite3.Connection, now: float, spans: Spans = EVERYDAY) -> int:
     """Compact what is due; return the number of rows that were summed up."""
-    return sum(_compact_tier(db, tier, now) for tier in TIERS) + _compact_bases(db)
+    tiers = [Tier(*(spans.seconds(s) for s in tier)) for tier in TIERS]
+    return sum(_compact_tier(db, tier, now) for tier in tiers) + _compact_others(db, now, spans) + _compact_bases(db)
 
 
 def _compact_tier(db: sqlite3.Connection, tier: Tier, now: float) -> int:
@@ -46,6 +50,14 @@ def _compact_tier(db: sqlite3.Connection, tier: Tier, now: float) -> int:
     alone = "AND worker <> ''" if tier.of == tier.to else ""
     where = f"span = ? AND start <= ? {alone}"
     return _sum_rows(db, where, (tier.of, before - tier.of), tier.to)
+
+
+def _compact_others(db: sqlite3.Connection, now: float, spans: Spans) -> int:
+    """Sum rows of spans that this file had under another scale of time, once they are as old as days may be."""
+    known = (BASE, *(spans.seconds(s) for s in (MINUTE, HOUR, DAY)))
+    return _sum_rows(
+        db, "span NOT IN (?, ?, ?, ?) AND start + span <= ?", (*known, int(now - spans.seconds(KEPT_S))), BASE
+    )
 
 
 def _compact_bases(db: sqlite3.Connection) -> int:

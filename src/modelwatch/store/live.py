@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import contextlib
 import logging
+import math
 import os
 import sqlite3
 import time
+from collections.abc import Mapping
 from pathlib import Path
 from typing import NamedTuple
 
@@ -17,6 +19,39 @@ logger = logging.getLogger(__name__)
 LAYOUT = 1
 MINUTE, HOUR, DAY = 60, 3600, 86400
 BASE = 0  # the span of a row that belongs to no window any more
+SPAN = "minute"  # the state that says what a minute is in this file; a file without it has minutes of 60 seconds
+
+
+class Spans(NamedTuple):
+    """How long rows are and how long they are kept: all of it follows from the seconds of the shortest row.
+
+    minute : whole seconds of one row of a worker; 60, unless time is scaled.
+
+    Examples
+    --------
+    >>> Spans.of(60), Spans.of(60).seconds(HOUR), Spans.of(1).seconds(HOUR), Spans.of(86_400)
+    (Spans(minute=1), 60, 3600, Spans(minute=1))
+    """
+
+    minute: int = MINUTE
+
+    @classmethod
+    def of(cls, time_scale: float) -> Spans:
+        """Return what a configuration's `time_scale` makes of a minute: at least a second, at most 60."""
+        return cls(min(max(math.ceil(MINUTE / time_scale), 1), MINUTE))
+
+    @classmethod
+    def kept(cls, state: Mapping[str, int]) -> Spans:
+        """Return those that a file says of itself."""
+        minute = state.get(SPAN, MINUTE)
+        return cls(minute) if 1 <= minute <= MINUTE else cls()
+
+    def seconds(self, unscaled: int) -> int:
+        """Return a span of whole minutes as this scale makes it; `BASE` stays what it is."""
+        return unscaled // MINUTE * self.minute
+
+
+EVERYDAY = Spans()
 
 TABLES = """
 CREATE TABLE IF NOT EXISTS counts (

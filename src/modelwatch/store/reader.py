@@ -12,11 +12,24 @@ from pathlib import Path
 
 from modelwatch.errors import DamagedData, NewerFormat
 from modelwatch.schema import ModelSchema
-from modelwatch.store.live import MINUTE, FileId, Key, Row, connect, drop_log, file_id, log_is_gone, log_of, unreadable
+from modelwatch.store.live import (
+    EVERYDAY,
+    MINUTE,
+    FileId,
+    Key,
+    Row,
+    Spans,
+    connect,
+    drop_log,
+    file_id,
+    log_is_gone,
+    log_of,
+    unreadable,
+)
 from modelwatch.store.writer import DEAD_S, PROCESS, Gpu
 from modelwatch.tally import Tally
 
-SETTLED_S = 960  # a row that was not rewritten for so long never is
+SETTLED_S = 960  # a row of a minute that was not rewritten for so long never is; a shorter one sooner
 
 
 @dataclass(frozen=True)
@@ -43,6 +56,7 @@ class HostState:
         default_factory=dict
     )  # what all workers used since the file began, the dead included
     gpus: tuple[Gpu, ...] = ()  # as the worker saw them that reported last
+    spans: Spans = EVERYDAY  # of the rows that are written now
     heard: bool = True  # False: the file could not be read for so long that nobody knows what the workers do
 
 
@@ -144,7 +158,7 @@ class LiveReader:
             len(alive), state.get("deaths", 0), state.get("began"), state.get("damaged_rows", 0), gauges,
             None if age is None else max(0.0, age), {key: schema for key, (_, schema) in self._schemas.items()},
             process, {name.removeprefix(PROCESS): int(n) for name, n in state.items() if name.startswith(PROCESS)},
-            gpus,
+            gpus, Spans.kept(state),
         )  # fmt: skip
 
     def close(self) -> None:
@@ -186,7 +200,7 @@ class Totals:
         self.newest: dict[Key, int] = {}  # start of the newest row
         self.damaged = 0  # rows that could not be read
         # those that may be rewritten, as last read, and when; only a worker that lives rewrites its row of a minute
-        self._rows: dict[tuple[Key, int, str], tuple[float, Tally]] = {}
+        self._rows: dict[tuple[Key, int, int, str], tuple[float, Tally]] = {}
         self._fingerprints: dict[Key, dict[str, str]] = {}
 
     def apply(self, changes: Changes, schemas: Mapping[Key, ModelSchema]) -> None:
@@ -198,8 +212,8 @@ class Totals:
         for row in changes.rows:
             tally = self._read(row)
             total = self.tallies.setdefault(row.key, Tally())
-            if row.span == MINUTE and row.worker:
-                at = (row.key, row.start, row.worker)
+            if row.span and row.worker:
+                at = (row.key, row.start, row.span, row.worker)
                 _, old = self._rows.pop(at, (now, None))
                 if old is not None:
                     total.add(self._matching(row.key, old), -1)
@@ -209,7 +223,7 @@ class Totals:
                 self.newest[row.key] = max(self.newest.get(row.key, 0), row.start)
         while self._rows:  # the one that was rewritten longest ago is the first
             at, (when, _) = next(iter(self._rows.items()))
-            if self._applied - when <= SETTLED_S:
+            if self._applied - when <= SETTLED_S * at[2] / MINUTE:
                 break
             del self._rows[at]
         self._applied = now

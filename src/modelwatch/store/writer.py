@@ -20,9 +20,12 @@ from modelwatch.errors import DamagedData
 from modelwatch.store import compaction
 from modelwatch.store.live import (
     BASE,
+    EVERYDAY,
     MINUTE,
+    SPAN,
     FileId,
     Key,
+    Spans,
     connect,
     drop_log,
     file_id,
@@ -35,10 +38,11 @@ from modelwatch.store.live import (
 )
 from modelwatch.tally import Tally
 
-STALE_S = 300  # a row of a minute that ended longer ago is never written again: it may be compacted
+STALE_S = 300  # a row of a minute that ended longer ago, as time is scaled, is never written again: it may be compacted
 DEAD_S = 10.0  # a worker that has not been seen for so long is dead
 IDLE_BEAT_S = 2.0
 COMPACT_EVERY_S = 60.0
+COMPACT_SCALED_S = 5.0  # at least, however fast time is scaled
 LEAP = 2**32  # added to the sequence when the file has lost some of it: beyond what any reader has seen
 
 PROCESS = "process_"  # the states that count what the processes of the host used, living and dead
@@ -74,10 +78,10 @@ NO_USAGE = Usage()
 class _Open:
     """The open minute of one model version: where its row is, and what this worker had counted before it."""
 
-    __slots__ = ("base", "sent", "start")
+    __slots__ = ("base", "sent", "span", "start")
 
-    def __init__(self, start: int, base: Tally | None) -> None:
-        self.start, self.base = start, base
+    def __init__(self, start: int, span: int, base: Tally | None) -> None:
+        self.start, self.span, self.base = start, span, base
         self.sent: bytes | None = None
 
     def counted(self) -> Tally:
@@ -94,11 +98,21 @@ class LiveWriter:
     Raises whatever SQLite raises; the caller counts it and calls `commit` again a second later.
 
     registers : False for one that is no worker of the service, and whose end is no death.
+    spans : of its rows; may be changed.
     """
 
-    def __init__(self, path: Path, clock: SteadyClock, timeout_s: float = 5.0, *, registers: bool = True) -> None:
+    def __init__(
+        self,
+        path: Path,
+        clock: SteadyClock,
+        timeout_s: float = 5.0,
+        *,
+        registers: bool = True,
+        spans: Spans = EVERYDAY,
+    ) -> None:
         self.path, self.clock, self.timeout_s = path, clock, timeout_s
-        self.registers = registers
+        self.registers, self.spans = registers, spans
+        self._spans_told: Spans | None = None  # to the file
         self.host = platform.node()[:128]
         self._db: sqlite3.Connection | None = None
         self._file: FileId | None = None  # that our rows are in
@@ -149,13 +163,13 @@ class LiveWriter:
         if number not in self._written:
             for key, mine in self._open.items():
                 self._carry[key] = mine.counted()
-                self._open[key] = _Open(mine.start, self._carry[key])
+                self._open[key] = _Open(mine.start, mine.span, self._carry[key])
             self._used.clear()
         elif self._tried != self._file:
             self._carry.clear()
             self._rewrite = True
         if self._tried != self._file or number not in self._written:
-            self._seq = None
+            self._seq = self._spans_told = None
             self._told.clear()
             self._beat = float("-inf")
         self._written.add(number)
@@ -215,10 +229,11 @@ class LiveWriter:
         now = (
             self.clock.now()
         )  # inside the transaction: a process suspended before it must not write a stale row after it
-        minute = int(now // MINUTE) * MINUTE
+        spans = self.spans
+        minute = int(now // spans.minute) * spans.minute
         seq = self._sequence(db)
-        self._roll(db, minute)
-        writes, sent = self._writes(tallies, minute)
+        self._roll(db, minute, spans)
+        writes, sent = self._writes(tallies, minute, spans)
         if writes:
             seq += 1
             db.execute("UPDATE state SET value = ? WHERE name = 'seq'", (seq,))
@@ -229,13 +244,14 @@ class LiveWriter:
                 [(*key, start, span, self.worker, self.host, seq, blob) for key, start, span, blob in writes],
             )
         told = self._tell_schemas(db, schemas)
+        self._tell_spans(db, spans)
         used = self._count_usage(db, usage)
         if self.registers:
             self._heartbeat(db, beat, gauges, usage)
         db.execute("COMMIT")
         self._told |= told
         self._used |= used
-        self._beat, self._seq = beat, seq
+        self._beat, self._seq, self._spans_told = beat, seq, spans
         self._rewrite = False
         self._carry.clear()
         self._former.clear()
@@ -243,24 +259,25 @@ class LiveWriter:
             self._open[key].sent = blob
         for key, mine in self._open.items():
             if mine.start < minute:  # the row just written was the last of its minute
-                self._open[key] = _Open(minute, tallies[key] if key in tallies else mine.counted())
+                base = tallies[key] if key in tallies else mine.counted()
+                self._open[key] = _Open(minute, spans.minute, base)
         return bool(writes)
 
     def _writes(
-        self, tallies: Mapping[Key, Tally], minute: int
+        self, tallies: Mapping[Key, Tally], minute: int, spans: Spans
     ) -> tuple[list[tuple[Key, int, int, bytes]], dict[Key, bytes]]:
         """Return the rows to write, as (key, start, span, tally), and the bytes of the open ones."""
         writes = [(key, 0, BASE, tally.dump()) for key, tally in self._carry.items() if not tally.is_empty()]
         sent: dict[Key, bytes] = {}
         for key, tally in tallies.items():
-            mine = self._open.setdefault(key, _Open(minute, None))
+            mine = self._open.setdefault(key, _Open(minute, spans.minute, None))
             blob = (tally if mine.base is None else tally.minus(mine.base)).dump()
             if blob != mine.sent or self._rewrite:
-                writes.append((key, mine.start, MINUTE, blob))
+                writes.append((key, mine.start, mine.span, blob))
                 sent[key] = blob
         if self._rewrite:
             writes += [
-                (k, o.start, MINUTE, o.sent) for k, o in self._open.items() if o.sent is not None and k not in tallies
+                (k, o.start, o.span, o.sent) for k, o in self._open.items() if o.sent is not None and k not in tallies
             ]
         return writes, sent
 
@@ -277,7 +294,7 @@ class LiveWriter:
                 db.execute("UPDATE state SET value = ? WHERE name IN ('seq', 'horizon')", (seq,))
         return seq
 
-    def _roll(self, db: sqlite3.Connection, minute: int) -> None:
+    def _roll(self, db: sqlite3.Connection, minute: int, spans: Spans) -> None:
         """Leave the rows behind that must not be written any more.
 
         Those of long ago; and all of them when time went back, or compaction has taken one. What they hold stays
@@ -289,13 +306,13 @@ class LiveWriter:
             self._former.append(self.worker)
             self.worker = secrets.token_hex(8)
         for key, mine in self._open.items():
-            if again or minute - mine.start > STALE_S:
-                self._open[key] = _Open(minute, mine.counted())
+            if again or minute - mine.start > spans.seconds(STALE_S) or mine.span != spans.minute:
+                self._open[key] = _Open(minute, spans.minute, mine.counted())
 
     def _is_gone(self, db: sqlite3.Connection, key: Key, mine: _Open) -> bool:
         """Tell whether compaction has taken our open row: another worker's clock went ahead, or this process slept."""
         sql = "SELECT 1 FROM counts WHERE model = ? AND version = ? AND start = ? AND span = ? AND worker = ?"
-        return mine.sent is not None and db.execute(sql, (*key, mine.start, MINUTE, self.worker)).fetchone() is None
+        return mine.sent is not None and db.execute(sql, (*key, mine.start, mine.span, self.worker)).fetchone() is None
 
     def _tell_schemas(self, db: sqlite3.Connection, schemas: Mapping[Key, str]) -> dict[Key, str]:
         new = {key: text for key, text in schemas.items() if self._told.get(key) != text}
@@ -307,6 +324,18 @@ class LiveWriter:
                 (*key, text),
             )
         return new
+
+    def _tell_spans(self, db: sqlite3.Connection, spans: Spans) -> None:
+        """Say in the file what a minute is, so that readers need no configuration; one of 60 seconds goes without."""
+        if spans == self._spans_told or spans == Spans.kept({SPAN: self._said_minute(db)}):
+            return
+        db.execute(
+            "INSERT INTO state VALUES (?, ?) ON CONFLICT DO UPDATE SET value = excluded.value", (SPAN, spans.minute)
+        )
+
+    def _said_minute(self, db: sqlite3.Connection) -> int:
+        found = db.execute("SELECT value FROM state WHERE name = ?", (SPAN,)).fetchone()
+        return MINUTE if found is None or type(found[0]) is not int else found[0]
 
     def _count_usage(self, db: sqlite3.Connection, usage: Usage) -> dict[str, int]:
         """Add what this process used since its last commit to what all did: the sum outlives the process."""
@@ -333,18 +362,19 @@ class LiveWriter:
         db.executemany("DELETE FROM workers WHERE worker = ?", [(worker,) for worker in workers])
 
     def compact(self) -> int:
-        """Sum rows that are old into coarser ones, at most once a minute. Return how many rows were summed.
+        """Sum rows that are old into coarser ones, at most once a (scaled) minute. Return how many rows were summed.
 
         Raises
         ------
         as `commit`.
         """
         now = self.clock.monotonic()
-        if self._db is None or now - self._compacted < COMPACT_EVERY_S:
+        every_s = min(max(self.spans.minute, COMPACT_SCALED_S), COMPACT_EVERY_S)
+        if self._db is None or now - self._compacted < every_s:
             return 0
         self._compacted = now
         with self._leaving_what_is_broken():
-            return compaction.compact(self._db, self.clock.now())
+            return compaction.compact(self._db, self.clock.now(), self.spans)
 
     def leave(self) -> None:
         """Say goodbye: a worker that leaves has not died."""
