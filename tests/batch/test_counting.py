@@ -11,6 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
+from tests.batch.logged import DAY, NOW, REFERENCE, by_events, counted, model_of
 
 from modelwatch import names
 from modelwatch.batch import analyze, outcomes
@@ -19,7 +20,6 @@ from modelwatch.events import LabelCount
 from modelwatch.kernel import Kernel
 from modelwatch.store.live import Key
 from modelwatch.store.reader import Totals
-from tests.batch.logged import DAY, NOW, REFERENCE, by_events, counted, model_of
 
 FEATURES = ("x", "y", "c")
 EXACT = st.integers(-64, 192).map(lambda k: k / 64)  # sums of these are exact in any order

@@ -2,37 +2,39 @@
 
 from __future__ import annotations
 
-import os
 import time
-from collections.abc import Callable, Iterator, Mapping
-from concurrent.futures import Future, ThreadPoolExecutor
 from pathlib import Path
 from typing import Any
 
 from modelwatch.batch.analysis import Analysis
-from modelwatch.batch.counting import SPANS, Buckets, Plan
+from modelwatch.batch.counting import SPANS, Plan
+from modelwatch.batch.duck import is_query, open_duckdb
+from modelwatch.batch.engine import Counted, Engine, How, Packed, add_packed
 from modelwatch.batch.inference import inferred_model
-from modelwatch.batch.logs import Logs, Part, open_logs
+from modelwatch.batch.local import LocalLog
+from modelwatch.batch.logs import open_logs
 from modelwatch.batch.mapping import roles_of
 from modelwatch.batch.profile import profile
+from modelwatch.batch.progress import Progress
+from modelwatch.batch.spark import SparkLog, is_spark
 from modelwatch.config import ModelConfig
 from modelwatch.errors import ConfigError, fault
 from modelwatch.record.monitor import schema_of
 from modelwatch.reference import Reference
-from modelwatch.tally import Tally
 
-#: Called with (rows so far, rows in all where that is known).
-Progress = Callable[[int, "int | None"], None]
-Packed = dict[int, bytes]
+ENGINES = ("arrow", "duckdb")
 
 
 def analyze(
     logs: Any,
     reference: Any = None,
     *,
+    labels: Any = None,
     model: ModelConfig | None = None,
     span: str | int = "minute",
+    engine: str | None = None,
     threads: int | None = None,
+    checkpoint: str | Path | None = None,
     progress: Progress | None = None,
     now: float | None = None,
 ) -> Analysis:
@@ -40,13 +42,17 @@ def analyze(
 
     Parameters
     ----------
-    logs : path, glob or folder of parquet, CSV or JSON-lines files, or a list of these; or a pandas DataFrame, Arrow
-        table, record batch or reader, or dict of arrays.
+    logs : path, glob or folder of parquet, CSV or JSON-lines files, or a list of these; an SQL query, which DuckDB
+        runs; a pandas DataFrame, Arrow table, record batch or reader, or dict of arrays; or a Spark DataFrame.
     reference : the training data in any of these forms, a `Reference`, or the path of a reference.json; None takes that
         of the model.
+    labels : a table of labels in any of these forms, joined by request id; None takes that of the model. The log's own
+        labels are left alone then.
     model : its configuration, `logs` (names of columns) included; None infers one: every column that has no usual name
         is a feature.
     span : of a bucket: minute, hour, day, or seconds.
+    engine : arrow or duckdb; None: what the log is of, and arrow for files.
+    checkpoint : file that keeps what is done, so that a count that was broken off goes on from there.
     threads : None: one a processor.
     progress : called about after each batch of rows.
     now : Unix time; rows that are later are refused. The time of the call by default.
@@ -63,15 +69,40 @@ def analyze(
     >>> found.requests, [start for start, _ in found.tallies()]
     (2, [0, 60])
     """
-    source = open_logs(logs)
+    log = open_engine(logs, engine)
     known = _reference(reference if reference is not None else model and model.reference)
     if model is None:
-        model = inferred_model(source, known)
-    roles = roles_of(model, source.columns, source.name)
+        model = inferred_model(log, known)
+    if labels is None:
+        labels = model.logs.labels
+    roles = roles_of(model, log.columns, log.name, labelled=labels is not None)
     schema = schema_of(model, reference=known or Reference())
-    plan = Plan(schema, roles, seconds_of_span(span), time.time() if now is None else now)
-    packed, rows = _count(source, plan, threads or os.cpu_count() or 1, progress)
-    return Analysis(model, schema, known, roles, packed, plan.span, rows)
+    plan = Plan(schema, roles, seconds_of_span(span), time.time() if now is None else now, model.logs.label)
+    how = How(threads, None if checkpoint is None else Path(checkpoint))
+    counted = _count(log, plan, how, labels, progress)
+    return Analysis(model, schema, known, roles, counted.packed, plan.span, counted.rows)
+
+
+def open_engine(logs: Any, engine: str | None = None) -> Engine:
+    """Return what carries a log.
+
+    Parameters
+    ----------
+    logs : as `analyze` takes them.
+    engine : arrow or duckdb, for files; None: what the log is of, and arrow for files.
+
+    Raises
+    ------
+    ConfigError   no such engine, or a log that is not for it.
+    """
+    if engine not in (None, *ENGINES):
+        expected = "one of " + ", ".join(ENGINES)
+        raise ConfigError(fault("engine", "engine", engine, expected, "Leave it out: it is found by the log."))
+    if is_spark(logs):
+        return SparkLog(logs)
+    if engine == "duckdb" or is_query(logs):
+        return LocalLog(open_duckdb(logs))
+    return LocalLog(open_logs(logs))
 
 
 def seconds_of_span(span: str | int) -> int:
@@ -96,53 +127,16 @@ def _reference(given: Any) -> Reference | None:
     return profile(given).reference
 
 
-def _count(source: Logs, plan: Plan, threads: int, progress: Progress | None) -> tuple[Packed, int]:
-    """Count every part, and add up."""
+def _count(log: Engine, plan: Plan, how: How, labels: Any, progress: Progress | None) -> Counted:
+    """Count everything, and add up."""
     sums: Packed = {}
     rows = 0
-    for found, n in _counted(source, plan, threads):
-        rows += n
-        add_packed(sums, found)
+    for counted in log.count(plan, how):
+        rows += counted.rows
+        add_packed(sums, counted.packed)
         if progress is not None:
-            progress(rows, source.rows)
-    return dict(sorted(sums.items())), rows
-
-
-def _counted(source: Logs, plan: Plan, threads: int) -> Iterator[tuple[Packed, int]]:
-    """Yield what each part counted, in their order; few are under way at a time."""
-    if threads == 1 or len(source.parts) == 1:
-        for part in source.parts:
-            yield count_part(part, plan)
-        return
-    waiting: list[Future[tuple[Packed, int]]] = []
-    with ThreadPoolExecutor(threads, "modelwatch-batch") as pool:
-        try:
-            for part in source.parts:
-                waiting.append(pool.submit(count_part, part, plan))
-                if len(waiting) > threads:
-                    yield waiting.pop(0).result()
-            while waiting:
-                yield waiting.pop(0).result()
-        finally:
-            for future in waiting:
-                future.cancel()
-
-
-def count_part(part: Part, plan: Plan) -> tuple[Packed, int]:
-    """Return ({start of the bucket: its tally, dumped}, number of rows) of one part."""
-    buckets, rows = Buckets(plan), 0
-    for batch in part.read(plan.roles.columns()):
-        rows += buckets.add(batch)
-    return buckets.packed(), rows
-
-
-def add_packed(sums: Packed, more: Mapping[int, bytes]) -> None:
-    """Add buckets to those of the same start."""
-    for start, blob in more.items():
-        before = sums.get(start)
-        if before is None:
-            sums[start] = blob
-        else:
-            tally = Tally.load(before)
-            tally.add(Tally.load(blob))
-            sums[start] = tally.dump()
+            progress(rows, log.rows)
+    if labels is not None:
+        for counted in log.count_labels(plan, labels):
+            add_packed(sums, counted.packed)
+    return Counted(dict(sorted(sums.items())), rows)

@@ -5,14 +5,16 @@ Every bucket is a tally, as a row of `live.db` is: what is closed is kept as byt
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
 
+from modelwatch import names
 from modelwatch.batch import outcomes
-from modelwatch.batch.arrow import NO_TIME, Ints, labels_of, numbers_of, seconds_of, times_of
+from modelwatch.batch.arrow import NO_TIME, Ints, labels_of, listed, numbers_of, seconds_of, times_of
 from modelwatch.batch.mapping import Roles
 from modelwatch.batch.outcomes import Labelled, taken
 from modelwatch.kernel import Column, Kernel
@@ -35,6 +37,7 @@ class Plan:
 
     span : seconds of a bucket.
     now : Unix time; what is later is refused.
+    label : configured column of the labels, which may be in a table of their own.
     endpoint : of rows that name none.
     """
 
@@ -42,6 +45,7 @@ class Plan:
     roles: Roles
     span: int
     now: float
+    label: str | None = None
     endpoint: str = ENDPOINT
 
 
@@ -123,6 +127,32 @@ class Buckets:
                     kernel, Labelled(get("prediction", gap), labels, get("segment", gap), get("confidence", gap))
                 )
         self._merge(start)
+
+    def refuse(self, where: str, kind: str, n: int) -> None:
+        """Count values that were left out of the log as a whole."""
+        if n:
+            self.kernel.refuse(where, kind, n)
+            self._merge(UNDATED)
+
+    def add_joined(self, batch: Mapping[str, Any]) -> None:
+        """Count labels of a table that were joined to their predictions; the columns are `joined.JOINED`."""
+        classes = self.plan.schema.classes is not None
+        columns: dict[str, Column] = {"state": labels_of(batch["state"]), "segment": labels_of(batch["segment"])}
+        for name in ("label", "prediction"):
+            columns[name] = labels_of(batch[name]) if classes else numbers_of(batch[name])
+        columns["confidence"] = numbers_of(batch["confidence"])
+        starts = np.array(listed(numbers_of(batch["at"])), np.int64)
+        if not len(starts):
+            return
+        for start, rows in _groups(starts, columns, self.plan.span):
+            states = np.array(listed(rows["state"]), object)
+            matched = np.flatnonzero(states == "matched")
+            for state, n in Counter(states[states != "matched"].tolist()).items():
+                self.kernel.tally.tables[names.LABEL_STATES.name].count((state,), n)
+            some = [taken(rows[name], matched) for name in ("prediction", "label", "segment", "confidence")]
+            if len(matched):
+                outcomes.count_labels(self.kernel, Labelled(*some))
+            self._merge(start)
 
     def _merge(self, start: int) -> None:
         """Move what the kernel has counted to its bucket."""

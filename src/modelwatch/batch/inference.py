@@ -2,12 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
 from typing import Any
 
 from modelwatch.batch.arrow import labels_of, listed
 from modelwatch.batch.columns import Kind, kind_of
-from modelwatch.batch.logs import Logs
+from modelwatch.batch.engine import Engine
 from modelwatch.batch.mapping import roles_of, spare_columns
 from modelwatch.batch.profile import FEW_CLASSES, class_text
 from modelwatch.config import ModelConfig
@@ -19,7 +18,7 @@ LOOKED_AT = 200_000  # rows in which the kinds of columns, and the classes, are 
 NO_CLASS = "unknown"  # of a log without predictions
 
 
-def inferred_model(logs: Logs, reference: Reference | None = None) -> ModelConfig:
+def inferred_model(logs: Engine, reference: Reference | None = None) -> ModelConfig:
     """Return a model whose features are the columns that have no other meaning.
 
     reference : decides the kinds of the features, and which columns are features, where it is given.
@@ -53,19 +52,9 @@ def _model(task: str, features: dict[str, Any], classes: list[str] | None = None
     return ModelConfig.model_validate(given, by_alias=True, by_name=False)
 
 
-def _first_rows(logs: Logs, columns: list[str]) -> Iterator[dict[str, Any]]:
-    rows = 0
-    for part in logs.parts:
-        for batch in part.read(columns):
-            yield dict(batch)
-            rows += len(next(iter(batch.values())))
-            if rows >= LOOKED_AT:
-                return
-
-
-def _kinds(logs: Logs, columns: list[str]) -> dict[str, Kind]:
+def _kinds(logs: Engine, columns: list[str]) -> dict[str, Kind]:
     kinds: dict[str, Kind] = {}
-    for batch in _first_rows(logs, columns):
+    for batch in logs.first_rows(columns, LOOKED_AT):
         for name, column in batch.items():
             if name not in kinds and name in columns:
                 kind, _ = kind_of(column)
@@ -76,10 +65,10 @@ def _kinds(logs: Logs, columns: list[str]) -> dict[str, Kind]:
     return {name: kinds[name] for name in columns if name in kinds}
 
 
-def _answers(logs: Logs, prediction: str) -> tuple[bool, list[str]]:
+def _answers(logs: Engine, prediction: str) -> tuple[bool, list[str]]:
     """Return (whether the predictions are values, else their classes)."""
     classes: dict[str, None] = {}
-    for batch in _first_rows(logs, [prediction]):
+    for batch in logs.first_rows([prediction], LOOKED_AT):
         if prediction not in batch:
             continue
         column = labels_of(batch[prediction])

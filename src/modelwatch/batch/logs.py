@@ -150,9 +150,9 @@ def _parquet(path: Path, key: str) -> list[Part]:
         metadata, columns = file.metadata, tuple(file.schema_arrow.names)
         sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     groups: list[list[int]] = []
-    rows = PART_ROWS
+    rows = 0
     for group, size in enumerate(sizes):
-        if rows + size > PART_ROWS:
+        if not groups or rows + size > PART_ROWS:
             groups.append([])
             rows = 0
         groups[-1].append(group)

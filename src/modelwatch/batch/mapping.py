@@ -54,13 +54,14 @@ class Roles:
         return replace(self, features=features, **kept)  # type: ignore[arg-type]  # the roles are texts
 
 
-def roles_of(model: ModelConfig, columns: Sequence[str], where: str) -> Roles:
+def roles_of(model: ModelConfig, columns: Sequence[str], where: str, *, labelled: bool = False) -> Roles:
     """Return which of the columns says what.
 
     Parameters
     ----------
     columns : of the log.
     where : the log, for the message.
+    labelled : labels are in a table of their own: those of the log are left alone.
 
     Raises
     ------
@@ -68,7 +69,13 @@ def roles_of(model: ModelConfig, columns: Sequence[str], where: str) -> Roles:
     """
     logs, there = model.logs, set(columns)
     wanted: dict[str, str | None] = {role: getattr(logs, role) for role in ROLES}
-    usual = {**USUAL, "segment": (model.segment, "segment") if model.segment else USUAL["segment"]}
+    if labelled:
+        wanted["label"] = None
+    usual = {
+        **USUAL,
+        **({"label": ()} if labelled else {}),
+        "segment": (model.segment, "segment") if model.segment else USUAL["segment"],
+    }
     found = {role: name or next((one for one in usual[role] if one in there), None) for role, name in wanted.items()}
     features = {name: logs.features.get(name, name) for name in model.features}
     missing = [name for name in (*filter(None, wanted.values()), *features.values()) if name not in there]
