@@ -12,7 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 
 from modelwatch.errors import SchemaMismatch
-from modelwatch.explain import Explanation, explain
+from modelwatch.explain import Explanation, History, explain
 from modelwatch.reference import CategoricalProfile, NumericProfile, profile_numeric
 from modelwatch.statistics import decide_categories, decide_ks
 
@@ -234,3 +234,52 @@ def test_whatever_is_counted_has_an_account(
     assert found.summary.endswith((".", "?"))
     assert all(line.endswith(".") for line in found.details)
     assert "nan" not in found.text()
+
+
+# -- since when --------------------------------------------------------------------------------------------------------
+
+AT, QUARTER = 1_700_000_100, 900
+
+
+def since(pieces: list[npt.NDArray[Any]]) -> Explanation:
+    """Return what is said of windows of a quarter of an hour each, together."""
+    profile = profile_numeric(TRAINING["normal"])
+    counts = [np.bincount(np.searchsorted(profile.exported, each), minlength=20).tolist() for each in pieces]
+    total = np.sum(counts, axis=0)
+    history = History([AT + QUARTER * i for i in range(len(pieces))], QUARTER, counts)
+    return explain("x", profile, total, decide_ks(profile.shown_counts, total), history=history)
+
+
+@pytest.mark.parametrize("shift", [4.0, -2.5, 30.0])
+@pytest.mark.parametrize("at", [1, 12, 19])
+def test_since_when_is_the_piece_in_which_it_began(at: int, shift: float) -> None:
+    """Twenty quarters of an hour, of which the later ones are moved: the first of them, and how fine that is."""
+    found = since([RNG.normal(20 + shift * (i >= at), 5, 100 if i < at else 3000) for i in range(20)])
+    assert found.since == AT + QUARTER * at
+    assert found.since_words.startswith("Since about 2023-11-1")
+    assert found.since_words.endswith(" UTC, to within 15 min.")
+    assert found.since_words in found.text()
+
+
+def test_what_was_away_from_the_start_began_earlier() -> None:
+    """Where all that is kept is moved, only that it began before; where nothing is, not a word; silence is no beginning."""
+    always = since([RNG.normal(24, 5, 300) for _ in range(20)])
+    assert always.since is None
+    assert always.since_words.startswith("Since 2023-11-14 22:15 UTC or earlier")
+    assert since([RNG.normal(20, 5, 300) for _ in range(20)]).since_words == ""
+    silent = since([RNG.normal(24 if i > 12 else 20, 5, 0 if 8 <= i <= 12 else 400) for i in range(20)])
+    assert silent.since == AT + QUARTER * 13
+    assert since([np.array([])] * 3).since_words == ""
+
+
+def test_since_when_of_categories() -> None:
+    """A category that training did not have comes in the third piece."""
+    profile = CategoricalProfile({"en": 6000, "de": 4000})
+    pieces = [{"en": 60, "de": 40}, {"en": 58, "de": 41}, {"en": 30, "pl": 70}, {"en": 33, "de": 2, "pl": 71}]
+    total = Counter[str]()
+    for piece in pieces:
+        total.update(piece)
+    history = History([AT + 3600 * i for i in range(4)], 3600, pieces)
+    found = explain("language", profile, total, decide_categories(profile.counts, total), history=history)
+    assert found.since == AT + 7200
+    assert found.since_words.endswith("to within 60 min.")

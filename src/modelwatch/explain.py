@@ -9,13 +9,15 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from datetime import datetime, timezone
 from itertools import pairwise
-from typing import Literal, TypeAlias
+from typing import Literal, NamedTuple, TypeAlias
 
 import numpy as np
 
 from modelwatch.reference import CategoricalProfile, NumericProfile, Profile, invalid_before
-from modelwatch.statistics.counts import Counts, Floats
+from modelwatch.statistics.changepoint import began
+from modelwatch.statistics.counts import Cells, Counts, Floats
 from modelwatch.statistics.decision import Decision
 from modelwatch.statistics.distances import contributions, invalid_share, ks_bracket, ks_counts, unseen_share
 
@@ -50,6 +52,18 @@ _ACTIONS: dict[Cause, tuple[str, ...]] = {
 }
 
 
+class History(NamedTuple):
+    """Counts of a feature piece by piece, from which is read since when it drifts.
+
+    starts : Unix times of the pieces, in their order; every_s : their length.
+    counts : on the bins of the profile, the kept or the exported ones, or by category.
+    """
+
+    starts: Sequence[float]
+    every_s: float
+    counts: Sequence[Cells]
+
+
 @dataclass(frozen=True)
 class Explanation:
     """An account of one feature.
@@ -58,17 +72,21 @@ class Explanation:
     summary : one sentence.
     details : further sentences: which bins or categories carry it, how sure it is, on how many values.
     actions : what to do, in order.
+    since : Unix time at which it began, as fine as the history is; None where that is not known, or nothing drifts.
+    since_words : the same as a sentence, which says how fine it is, or that it began before the history does; or empty.
     """
 
     cause: Cause
     summary: str
     details: tuple[str, ...]
     actions: tuple[str, ...]
+    since: float | None = None
+    since_words: str = ""
 
     def text(self) -> str:
         """Return it as lines for a message."""
         steps = [f"{i}. {action}" for i, action in enumerate(self.actions, 1)]
-        return "\n".join([self.summary, *self.details, *steps])
+        return "\n".join([self.summary, *filter(None, [self.since_words]), *self.details, *steps])
 
 
 def explain(
@@ -79,8 +97,9 @@ def explain(
     *,
     mean: float | None = None,
     invalid: float = 0,
+    history: History | None = None,
 ) -> Explanation:
-    """Say what moved in a feature, how far, where, on how many values, and what may be behind it.
+    """Say what moved in a feature, how far, where, since when, on how many values, and what may be behind it.
 
     Parameters
     ----------
@@ -89,6 +108,7 @@ def explain(
     decision : what the rule says of the same window.
     mean : of the window's values, where it is known; tells units apart.
     invalid : values of the window that are in no bin.
+    history : its counts over time, which may reach further back than the window.
 
     Raises
     ------
@@ -119,11 +139,34 @@ def explain(
         else:
             details.append(f"Besides, {words}: what is left may be a selection.")
     details.append(f"{_sure(decision)} {decision.n} values against {decision.m} of training.")
-    return Explanation(cause, summary, tuple(details), _ACTIONS[cause])
+    is_drift = decision.outcome == "firing" and history is not None
+    since, since_words = _since(reference, history) if is_drift and history is not None else (None, "")
+    return Explanation(cause, summary, tuple(details), _ACTIONS[cause], since, since_words)
 
 
 def _total(current: Counts | Mapping[str, float]) -> float:
     return float(sum(current.values() if isinstance(current, Mapping) else current))
+
+
+def _since(reference: Profile, history: History) -> tuple[float | None, str]:
+    """Return when a drift began, and the sentence that says it."""
+    counts = history.counts
+    if isinstance(reference, NumericProfile):
+        before: Cells = _bins(reference, len(counts[0]))[1] if counts else ()
+    else:
+        before = reference.counts
+    at = began(before, counts)
+    if at is None:
+        return None, ""
+    used = [i for i, one in enumerate(counts) if sum(one.values() if isinstance(one, Mapping) else one)]
+    when = datetime.fromtimestamp(history.starts[at], timezone.utc)
+    if at == used[0]:
+        return (
+            None,
+            f"Since {when:%Y-%m-%d %H:%M} UTC or earlier: older counts are not kept so finely, or there are none.",
+        )
+    within = f"{history.every_s / 60:.3g} min" if history.every_s >= 60 else f"{history.every_s:.3g} s"
+    return history.starts[at], f"Since about {when:%Y-%m-%d %H:%M} UTC, to within {within}."
 
 
 def _sure(decision: Decision) -> str:

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import random
 import time
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -22,8 +22,11 @@ from modelwatch.reference import Reference
 from modelwatch.signals import Counts, Objectives
 from modelwatch.signals.drift import ANSWER_PSI, CATEGORY_DRIFT, FEATURE_KS, sides
 from modelwatch.sources.drift import drift_state, watched_of
-from modelwatch.sources.evaluated import HostCounts, evaluate_host
+from modelwatch.sources.driftsince import LATE_S, Pieces
+from modelwatch.sources.evaluated import HostCounts, alerts_json, evaluate_host
 from modelwatch.sources.render import status_lines
+from modelwatch.statistics import ks, ks_bracket
+from modelwatch.tally import Tally
 from modelwatch.testing import FakeClock
 
 CONFIG = """
@@ -262,3 +265,93 @@ def test_scores_are_those_of_the_signals(folder: Path, seed: int, make: Callable
                 assert row["excess"] == pytest.approx(value, rel=1e-12)
                 compared += 1
     assert compared >= 3
+
+
+def test_since_when_is_in_the_state_and_in_its_lines(serve: Serve) -> None:
+    """A service that drifts since it began says that it is so since then or earlier, in the JSON and in the lines."""
+    status = serve(moved, 4000)
+    (weight,) = [row for row in drift_of(status)["rows"] if row["name"] == "weight"]
+    words = weight["explanation"]["since_words"]
+    assert words.startswith("Since 20")
+    assert "UTC or earlier" in words
+    assert any("Drift, weight" in line and words in line for line in status_lines(status))
+    quiet = [row for row in drift_of(status)["rows"] if row["outcome"] == "ok"]
+    assert quiet
+    assert not any(row["explanation"]["since_words"] for row in quiet)
+
+
+NOON = 1_700_049_600
+
+
+def test_pieces_that_are_over_are_read_once(folder: Path) -> None:
+    """The history of five hours by quarters is that of its minutes; an hour later only what is new is read again."""
+    first, later = (counted(folder, make, 300, 1) for make in (event, moved))
+    minutes: dict[int, Tally] = {}
+    read: list[int] = []
+
+    def since(at: float) -> dict[int, Tally]:
+        found = {start: tally for start, tally in minutes.items() if start >= at}
+        read.append(len(found))
+        return found
+
+    def add(begin: int, end: int, one: Counts) -> None:
+        minutes.update({NOON + 60 * i: one.tally for i in range(begin, end)})
+
+    add(0, 180, first)
+    add(180, 300, later)
+    pieces = Pieces(86_400)
+    key = (FEATURE_KS.name, "length")
+    history = pieces.read(NOON + 300 * 60, since, lambda tally: replace(first, tally=tally, _known={}))[key]
+    assert history.every_s == 900
+    assert list(history.starts) == [NOON + 900 * i for i in range(20)]
+    assert [sum(cells) for cells in history.counts if not isinstance(cells, dict)] == [15 * 300] * 20
+    add(300, 360, later)
+    again = pieces.read(NOON + 360 * 60, since, lambda tally: replace(first, tally=tally, _known={}))[key]
+    assert list(again.starts) == [NOON + 900 * i for i in range(24)]
+    assert again.counts[:20] == history.counts
+    assert read == [300, 60 + LATE_S // 60 + 10]  # the last piece was not over for five minutes: it is read again
+
+
+def test_alerts_and_pages_say_since_when(folder: Path, serve: Serve) -> None:
+    """What an alert of drift says is what the page says, since when included."""
+    (folder / "modelwatch.yaml").write_text(CONFIG + "time_scale: 60\n")
+    status = serve(moved, 1000)
+    (weight,) = [row for row in drift_of(status)["rows"] if row["name"] == "weight"]
+    config = load_config(folder / "modelwatch.yaml")
+    found = evaluate_host(config, HostCounts(config.live, FakeClock(time.time() + 150)))
+    told = [
+        alert.get("culprits", ())
+        for alert in alerts_json(found)["alerts"]
+        if alert["labels"].get("feature_name") == "weight"
+    ]
+    assert any(weight["explanation"]["since_words"] in culprits for culprits in told)
+
+
+def test_views_have_fine_bins_merged_ones_and_other_distances(folder: Path) -> None:
+    """The exact KS of the raw values is within the bracket of all bins; the other measures are those of statistics."""
+    chance = random.Random(5)
+    events = [moved(chance) for _ in range(2000)]
+    counts = counted(folder, moved, 2000, 5)
+    (watched,) = watched_of(load_config(folder / "modelwatch.yaml")).values()
+    rows = {row["name"]: row for row in drift_state(watched, "1", {"long": counts, "short": counts})["rows"]}
+    training = random.Random(1)
+    before = [event(training)["features"]["length"] for _ in range(5000)]
+    exact = ks(before, [one["features"]["length"] for one in events])
+    assert exact is not None
+    length = rows["length"]["views"]
+    low, high = length["ks"]
+    assert length["bins"] == 100
+    assert low <= exact.statistic <= high
+    assert high - low < 0.02
+    assert counts.reference is not None
+    current = sides(counts)[FEATURE_KS.name, "length"].current
+    assert not isinstance(current, Mapping)
+    shown = ks_bracket(counts.reference.numeric["length"].shown_counts, current)
+    assert shown is not None
+    assert shown[0] <= low <= high <= shown[1]
+    assert length["wasserstein"] == pytest.approx(0.75, abs=0.05)
+    assert length["merged"]["bins"] < 100
+    assert length["merged"]["psi"] <= length["psi"]
+    assert rows["language"]["views"]["total_variation"] == pytest.approx(rows["language"]["score"])
+    assert "ks" not in rows["language"]["views"]
+    assert rows["odd"]["views"] is None

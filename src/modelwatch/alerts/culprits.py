@@ -10,6 +10,7 @@ from modelwatch.explain import explain
 from modelwatch.reference import NumericProfile, Profile
 from modelwatch.signals import Counts, Look
 from modelwatch.signals.core import VERSION
+from modelwatch.signals.drift import CATEGORY_DRIFT, FEATURE_KS
 from modelwatch.statistics import decide_categories, decide_ks
 
 MOST = 3
@@ -134,7 +135,8 @@ def _accuracy(look: Look, window_s: float, _labels: Mapping[str, str]) -> list[s
 
 
 def _feature(look: Look, window_s: float, labels: Mapping[str, str]) -> list[str]:
-    counts = look.counts(window_s, version=labels.get(VERSION, ""))
+    version = labels.get(VERSION, "")
+    counts = look.counts(window_s, version=version)
     name = labels.get("feature_name", "")
     if counts is None or counts.reference is None:
         return []
@@ -147,13 +149,15 @@ def _feature(look: Look, window_s: float, labels: Mapping[str, str]) -> list[str
         row = table.rows[name,]
         current = table.counts[row, : len(profile.counts)].tolist()
         mean = float(table.sums[row]) / max(sum(current), 1)
-        told = explain(name, profile, current, decide_ks(profile.counts, current, chance=chance), mean=mean)
+        decision, history = decide_ks(profile.counts, current, chance=chance), look.history(FEATURE_KS, name, version)
+        told = explain(name, profile, current, decision, mean=mean, history=history)
     elif profile is not None:
         cells = _of_feature(counts, name)
-        told = explain(name, profile, cells, decide_categories(profile.counts, cells, chance=chance))
+        decision = decide_categories(profile.counts, cells, chance=chance)
+        told = explain(name, profile, cells, decision, history=look.history(CATEGORY_DRIFT, name, version))
     else:
         return []
-    return [told.summary, *told.details[:1]]
+    return [told.summary, told.since_words, *told.details[:1]]
 
 
 def _of_feature(counts: Counts, name: str) -> dict[str, int]:

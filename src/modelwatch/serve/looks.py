@@ -10,9 +10,12 @@ from pathlib import Path
 from modelwatch.alerts import Rule, objectives_for, rules_of
 from modelwatch.clock import SteadyClock
 from modelwatch.config import Config
+from modelwatch.explain import History
 from modelwatch.reference import Reference
-from modelwatch.signals import Facts, Look, Objectives
+from modelwatch.signals import Counts, Facts, Look, Objectives
 from modelwatch.slo.burn import DAY_S
+from modelwatch.sources.drift import Compared
+from modelwatch.sources.driftsince import Pieces
 from modelwatch.sources.evaluated import reference_of, windows_of
 from modelwatch.store.live import BASE, Key, Spans
 from modelwatch.store.reader import Changes, HostState, LiveReader
@@ -46,6 +49,7 @@ class LiveLooks:
             name: objectives_for(config, name, reference) for name, reference in self.references.items()
         }
         self._scale, self.spans = config.time_scale, Spans.of(config.time_scale)
+        self._models, self._pieces = config.models, dict[Key, Pieces]()
         self.versions = {name: model.version for name, model in config.models.items()}
         self.host = HostState()
         self._reader = LiveReader(live, self.clock.monotonic)
@@ -99,7 +103,21 @@ class LiveLooks:
             references={} if reference is None else {version: reference},
             facts=facts,
             began=self.host.began or 0.0,
+            histories=lambda name: self._histories(Key(model, name), now),
         )
+
+    def _histories(self, key: Key, now: float) -> dict[Compared, History]:
+        """Return what drift compares of a version, piece by piece."""
+        model, schema = self._models[key.model], self.host.schemas.get(key)
+        reference = self.references[key.model] if key.version == model.version else None
+        if schema is None or reference is None:
+            return {}
+        with self._changing:
+            return self._pieces.setdefault(key, Pieces.of(model, self._scale)).read(
+                now,
+                lambda since: self.windows.minutes(key, since),
+                lambda tally: Counts(tally, schema, 1.0, self.objectives[key.model], key.version, reference),
+            )
 
     def _window(self, key: Key, began_s: float, ended_s: float) -> Tally:
         with self._changing:

@@ -104,6 +104,12 @@ _PSI = (
 )
 
 
+_MEASURES = {
+    "psi": "PSI", "total_variation": "total variation", "jensen_shannon": "Jensen-Shannon", "hellinger": "Hellinger",
+    "wasserstein": "Wasserstein (in sd of training)",
+}  # fmt: skip
+
+
 def _query(model: str | None, feature: str | None) -> str:
     chosen = query(model)
     if feature is None:
@@ -155,9 +161,30 @@ def _detail(row: Row) -> str:
         "driftdetail", row=row, summary=summary_of(row), picture=picture,
         details=[clean(d, 300) for d in (told.get("details") or ())[:6] if not reason or reason not in str(d)],
         actions=[clean(a, 200) for a in (told.get("actions") or ())[:6]],
-        cells=_most(bins) if bins else _categories(cells), numeric=bool(bins), windows=_windows(row),
+        cells=_most(bins) if bins else _categories(cells), numeric=bool(bins), windows=_windows(row), views=_views(row),
+        since=clean(told.get("since_words") or "", 120),
         hidden=0 if bins else max(0, len(cells) - SHOWN_CELLS),
     )  # fmt: skip
+
+
+def _views(row: Row) -> list[tuple[str, str]]:
+    """Return the other distances in words."""
+    held = row.held.get("views")
+    if not isinstance(held, Mapping):
+        return []
+    n = number(finite(held.get("bins")))
+    low, high = [finite(end) for end in held.get("ks") or (None, None)][:2]
+    exact = f"KS of the raw values between {number(low, 3)} and {number(high, 3)}, " if low is not None else ""
+    rest = [
+        f"{name} {number(value, 3)}" for key, name in _MEASURES.items() if (value := finite(held.get(key))) is not None
+    ]
+    found = [(f"All {n} {'bins' if exact else 'cells'}", f"{exact}{', '.join(rest)}.")] if rest else []
+    few = held.get("merged")
+    if isinstance(few, Mapping):
+        psi, chi_square = (number(finite(few.get(key)), 3) for key in ("psi", "chi_square"))
+        cells = number(finite(few.get("bins")))
+        found.append((f"Merged into {cells}", f"PSI {psi}, χ² {chi_square}: each may hold enough values for them."))
+    return found
 
 
 def _most(bins: Sequence[density.Bin]) -> list[Cell]:

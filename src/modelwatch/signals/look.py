@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 
+from modelwatch.explain import History
 from modelwatch.reference import Reference
 from modelwatch.schema import ModelSchema
 from modelwatch.signals.core import Counts, Facts, Measure, Measured, Objectives, Signal
@@ -25,6 +26,7 @@ class Look:
     schemas : of every version that counted something, the newest last.
     references : profile of the training data, by version.
     began : Unix time of the first count; windows that reach further back are shorter.
+    histories : of a version what drift compares, by the signal of its score and its name; read where something drifts.
     """
 
     def __init__(
@@ -38,11 +40,13 @@ class Look:
         references: Mapping[str, Reference] | None = None,
         facts: Facts | None = None,
         began: float = 0.0,
+        histories: Callable[[str], Mapping[tuple[str, str], History]] = lambda _version: {},
     ) -> None:
         self.model, self.now, self.objectives = model, now, objectives
         self.facts = facts or Facts()
         self.schemas = dict(schemas)
         self._window, self._references, self._began = window, references or {}, began
+        self._histories, self._read = histories, dict[str, Mapping[tuple[str, str], History]]()
         self._counts: dict[tuple[str, float, float], Counts | None] = {}
         self._measured: dict[tuple[str, float, float], Measured] = {}
 
@@ -84,6 +88,13 @@ class Look:
         for tally in parts:
             total.add_matching(tally.matching(schema.fingerprints))
         return total
+
+    def history(self, signal: Signal, name: str, version: str = "") -> History | None:
+        """Return the counts over time of what a signal of drift compares; None where they are not kept."""
+        version = version or self.version
+        if version not in self._read:
+            self._read[version] = self._histories(version)
+        return self._read[version].get((signal.name, name))
 
     def measure(self, signal: Signal, window_s: float, offset_s: float = 0.0) -> Measured:
         """Return the values of a signal by its labels; nothing where the counts have nothing of it."""

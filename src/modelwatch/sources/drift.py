@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass
+from functools import cache
 from typing import Any
 
 from modelwatch import names
@@ -12,7 +13,7 @@ from modelwatch.alerts.rule import level_of
 from modelwatch.alerts.words import ago
 from modelwatch.config import Config, ModelConfig
 from modelwatch.errors import ModelwatchError
-from modelwatch.explain import explain
+from modelwatch.explain import History, explain
 from modelwatch.reference import CategoricalProfile, NumericProfile, Reference, invalid_before
 from modelwatch.signals import Counts
 from modelwatch.signals.drift import (
@@ -24,6 +25,7 @@ from modelwatch.signals.drift import (
     invalid_counts,
     sides,
 )
+from modelwatch.sources.driftviews import views
 from modelwatch.statistics import contributions
 from modelwatch.statistics.decision import (
     Decision,
@@ -83,12 +85,19 @@ def watched_of(config: Config) -> dict[str, Watched]:
     return found
 
 
-def drift_state(watched: Watched, version: str, windows: Mapping[str, Counts]) -> dict[str, Any]:
+Compared = tuple[str, str]  # the signal of the score, and the feature or the part of the answers
+Histories = Callable[[], Mapping[Compared, History]]  # read where something drifts
+
+
+def drift_state(
+    watched: Watched, version: str, windows: Mapping[str, Counts], histories: Histories = dict
+) -> dict[str, Any]:
     """Return the drift of a model version as plain values.
 
     Parameters
     ----------
     windows : the counts of the "long" and of the "short" window, with the profile in them.
+    histories : of what is compared, from which is read since when it drifts.
 
     Returns
     -------
@@ -96,8 +105,8 @@ def drift_state(watched: Watched, version: str, windows: Mapping[str, Counts]) -
     `windows` : of each its `seconds`, those `covered_s` by counts, and `words`, which say so where it is less. `rows`
     : of each feature and each part of the answers, the worst first: `name`, `statistic` (KS, TV, PSI), `outcome`,
     `level`, `score`, `excess`, `smallest`, `n`, `m`, `reason`, the `window` that decided, the decision on each of the
-    `windows`, `cells` (shares in training and now) and the `explanation`. `missing` : of each feature the decision on
-    its values that are in no bin, over the short window.
+    `windows`, `cells` (shares in training and now), `views` (other distances, see `driftviews.views`), and the
+    `explanation`. `missing` : of each feature the decision on its values that are in no bin, over the short window.
     """
     lengths = dict(watched.windows)
     spans = {name: _span(lengths[name], counts) for name, counts in windows.items()}
@@ -110,7 +119,9 @@ def drift_state(watched: Watched, version: str, windows: Mapping[str, Counts]) -
     invalid = {name: invalid_counts(counts) for name, counts in windows.items()}
     state["missing"] = list(_missing(watched, version, invalid["short"], spans["short"]["name"]))
     if state["reason"] is None:
-        rows = [*_rows(watched, windows, {name: span["name"] for name, span in spans.items()}, invalid)]
+        rows = [
+            *_rows(watched, windows, {name: span["name"] for name, span in spans.items()}, invalid, cache(histories))
+        ]
         state["rows"] = sorted(rows, key=_badness)
     return state
 
@@ -139,12 +150,11 @@ def _badness(row: Mapping[str, Any]) -> tuple[int, float, str]:
 
 # -- features and answers ----------------------------------------------------------------------------------------------
 
-Compared = tuple[str, str]  # the signal of the score, and the feature or the part of the answers
-
 
 def _rows(
-    watched: Watched, windows: Mapping[str, Counts], spans: Mapping[str, str], invalid: Mapping[str, Any]
-) -> Iterator[dict[str, Any]]:
+    watched: Watched, windows: Mapping[str, Counts], spans: Mapping[str, str], invalid: Mapping[str, Any],
+    histories: Histories,
+) -> Iterator[dict[str, Any]]:  # fmt: skip
     found = {name: sides(counts) for name, counts in windows.items()}
     scores = {name: FEATURE_KS.measure(counts) for name, counts in windows.items()}
     version = watched.model.version
@@ -169,8 +179,9 @@ def _rows(
         decision = combined(decisions["long"], decisions["short"])
         window = "short" if decision is decisions["short"] else "long"
         yield _row(
-            key, decision, decisions, window, found[window].get(key), windows[window], invalid[window].get(name, (0, 0))
-        )
+            key, decision, decisions, window, found[window].get(key), windows[window],
+            invalid[window].get(name, (0, 0)), histories,
+        )  # fmt: skip
 
 
 def _decision(signal: str, one: Sides, score: float | None, levels: Levels, counts: Counts, span: str) -> Decision:
@@ -202,16 +213,17 @@ def _nothing(watched: Watched, key: Compared, counts: Counts, span: str) -> Deci
 
 def _row(
     key: Compared, decision: Decision, decisions: Mapping[str, Decision], window: str, one: Sides | None,
-    counts: Counts, invalid: tuple[int, int],
+    counts: Counts, invalid: tuple[int, int], histories: Histories,
 ) -> dict[str, Any]:  # fmt: skip
     signal, name = key
-    told, cells = None, []
+    told, cells, more = None, [], None
     if one is not None:
         profile, current = one
         mean = _mean(counts, name) if signal == FEATURE_KS.name else None
+        history = histories().get(key) if decision.outcome == "firing" else None
         told = explain(_WORDS.get(name, name) if signal == ANSWER_PSI.name else name, profile, current, decision,
-                       mean=mean, invalid=invalid[0])  # fmt: skip
-        cells = _cells(one)
+                       mean=mean, invalid=invalid[0], history=history)  # fmt: skip
+        cells, more = _cells(one), views(one, counts, name if signal == FEATURE_KS.name else None)
     return {
         "name": name,
         "answer": signal == ANSWER_PSI.name,
@@ -220,6 +232,7 @@ def _row(
         "window": window,
         "windows": {of: asdict(each) for of, each in decisions.items()},
         "cells": cells,
+        "views": more,
         "explanation": None if told is None else {**asdict(told), "text": told.text()},
     }
 
@@ -269,8 +282,10 @@ def _missing(
 Read = Callable[[int], Counts]  # from the length of a window in seconds to its counts
 
 
-def read_drift(watched: Watched | None, version: str, counts: Read) -> dict[str, Any] | None:
+def read_drift(
+    watched: Watched | None, version: str, counts: Read, histories: Histories = dict
+) -> dict[str, Any] | None:
     """Return `drift_state` of the windows of a model; None where the configuration does not have the model."""
     if watched is None:
         return None
-    return drift_state(watched, version, {name: counts(seconds) for name, seconds in watched.windows})
+    return drift_state(watched, version, {name: counts(seconds) for name, seconds in watched.windows}, histories)

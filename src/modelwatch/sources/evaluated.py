@@ -11,11 +11,14 @@ from modelwatch.alerts import ALWAYS_ON, Evaluation, Rule, evaluate, objectives_
 from modelwatch.alerts.state import AlertState
 from modelwatch.clock import SteadyClock
 from modelwatch.config import Config
+from modelwatch.explain import History
 from modelwatch.reference import Reference
 from modelwatch.schema import ModelSchema
-from modelwatch.signals import Facts, Look, Objectives
+from modelwatch.signals import Counts, Facts, Look, Objectives
 from modelwatch.slo import Period, SloStatus, slo_lines, slo_statuses, slos_of
 from modelwatch.slo.burn import DAY_S, HOUR_S
+from modelwatch.sources.drift import Compared
+from modelwatch.sources.driftsince import Pieces
 from modelwatch.store.live import BASE, Key
 from modelwatch.store.reader import Changes, HostState, LiveReader
 from modelwatch.store.windows import Windows
@@ -76,11 +79,13 @@ class HostCounts:
         since: float,
         *,
         time_scale: float = 1.0,
+        drift_s: float = DAY_S,
     ) -> Iterator[Look]:
         """Return a look at every minute from `since` to now.
 
         windows_s : lengths of windows, and of windows with their offset, that will be asked for.
         time_scale : how many times faster versions age.
+        drift_s : the longest window of drift.
         """
         windows = Windows(tuple(sorted(windows_s)))
         schemas, first = self.schemas(model), self._first(model)
@@ -106,9 +111,21 @@ class HostCounts:
             facts = Facts(
                 reporting=reporting, ages={version: (at - start) * time_scale for version, start in first.items()}
             )
+
+            def histories(version: str, at: float = at) -> dict[Compared, History]:
+                key, reference = Key(model, version), references.get(version)
+                if reference is None or version not in schemas:
+                    return {}
+                return Pieces(drift_s).read(
+                    at,
+                    lambda since: windows.minutes(key, since),
+                    lambda tally: Counts(tally, schemas[version], 1.0, objectives, version, reference),
+                )
+
             yield Look(
-                model, at, window, schemas, objectives, references=references, facts=facts, began=self.host.began or 0.0
-            )
+                model, at, window, schemas, objectives, references=references, facts=facts,
+                began=self.host.began or 0.0, histories=histories,
+            )  # fmt: skip
             if at >= self.now:
                 return
             at = min(at + spans.minute, self.now)
@@ -138,8 +155,9 @@ def evaluate_host(config: Config, counts: HostCounts) -> dict[str, Evaluated]:
         references = {} if reference is None else {config.model(name).version: reference}
         states: Mapping[str, AlertState] = {}
         windows_s, scale = windows_of(rules), config.time_scale
+        drift_s = config.models[name].drift.window_s / scale
         since = counts.now - REPLAYED_S / scale
-        for look in counts.looks(name, windows_s, objectives, references, since, time_scale=scale):
+        for look in counts.looks(name, windows_s, objectives, references, since, time_scale=scale, drift_s=drift_s):
             evaluation = evaluate(rules, look, states)
             states = evaluation.states
             found[name] = Evaluated(look, evaluation)

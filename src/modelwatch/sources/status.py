@@ -13,9 +13,11 @@ from typing import TYPE_CHECKING, Any
 from modelwatch import names, signals
 from modelwatch.clock import SteadyClock
 from modelwatch.errors import ModelwatchError
+from modelwatch.explain import History
 from modelwatch.schema import CONFIDENCE_EDGES, ModelSchema
 from modelwatch.signals import Counts, Objectives
-from modelwatch.sources.drift import Watched, read_drift, watched_of
+from modelwatch.sources.drift import Compared, Watched, read_drift, watched_of
+from modelwatch.sources.driftsince import Pieces
 from modelwatch.sources.estimate import estimated
 from modelwatch.sources.itself import itself
 from modelwatch.sources.quality import QualitySource
@@ -64,6 +66,7 @@ class StatusSource:
         self.clock = clock or SteadyClock()
         self.notes, self.quality = notes, quality
         self._watched = dict(watched or {})
+        self._pieces: dict[Key, Pieces] = {}
         self._reader = LiveReader(live, self.clock.monotonic)
         drift = {seconds for one in self._watched.values() for _, seconds in one.windows}
         self._windows, self._host = Windows(tuple(sorted({*map(self._scaled, WINDOWS_S), *drift}))), HostState()
@@ -142,6 +145,7 @@ class StatusSource:
         drift = read_drift(
             self._watched.get(key.model), key.version,
             lambda seconds: self._counts(key, self._windows.sum(key, seconds), seconds, now),
+            lambda: self._histories(key, now),
         )  # fmt: skip
         readings = [asdict(reading) for signal in signals.SIGNALS.values() for reading in signal.read(counts)]
         return {
@@ -155,6 +159,13 @@ class StatusSource:
             "drift": drift,
             "estimate": estimated(self._counts(key, self._windows.sum(key, day_s), day_s, now)),
         }
+
+    def _histories(self, key: Key, now: float) -> dict[Compared, History]:
+        """Return what drift compares, piece by piece."""
+        pieces = self._pieces.setdefault(key, Pieces(self._watched[key.model].long_s))
+        return pieces.read(
+            now, lambda since: self._windows.minutes(key, since), lambda tally: self._counts(key, tally, 1.0, now)
+        )
 
     def _details(self, key: Key, counts: Counts) -> dict[str, Any]:
         quantiles = {q: signals.latency_quantile(counts, q) for q in (0.5, 0.95, 0.99)}

@@ -16,6 +16,7 @@ from modelwatch.statistics.accuracy import (
 )
 from modelwatch.statistics.calibration import CalibrationError, CalibrationSums, ReliabilityPoint
 from modelwatch.statistics.chance import Chance, Noise, design_effect, effective_chi_square, noise, variance
+from modelwatch.statistics.changepoint import began
 from modelwatch.statistics.classification import Classification, ClassQuality, Macro, classification, confusion
 from modelwatch.statistics.decision import (
     Decision,
@@ -62,6 +63,7 @@ from modelwatch.statistics.estimates import (
     score_edges,
 )
 from modelwatch.statistics.maturity import DelayHistogram
+from modelwatch.statistics.merging import merged
 from modelwatch.statistics.quantiles import Quantile, histogram_quantile
 from modelwatch.statistics.regression import RegressionQuality, RegressionSums
 
@@ -97,6 +99,7 @@ __all__ = [
     "Share",
     "Sorted",
     "alert_z",
+    "began",
     "by_window",
     "chi_square",
     "classification",
@@ -123,6 +126,7 @@ __all__ = [
     "ks",
     "ks_bracket",
     "ks_counts",
+    "merged",
     "noise",
     "outside_share",
     "psi",
