@@ -1,0 +1,127 @@
+"""A log on a real cluster of two executors, each in a process of its own: the same counts, and one of them may die."""
+
+from __future__ import annotations
+
+import importlib.util
+import os
+import signal
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+import psutil
+import pyarrow as pa
+import pytest
+from pyarrow import parquet
+
+from modelwatch.batch import analyze
+from modelwatch.errors import ConfigError
+from tests.batch.logged import NOW, REFERENCE, counted, model_of
+from tests.batch.test_engines import EXTRA, awkward, same, table_of
+from tests.batch.test_engines import expected as expected
+from tests.batch.test_labels import LABELS, LOG, labelled
+from tests.support import require
+
+pytestmark = pytest.mark.timeout(180)
+EXECUTOR = "CoarseGrainedExecutorBackend"
+
+
+@pytest.fixture(scope="module")
+def spark() -> Iterator[Any]:
+    """A session on two executors with a core each."""
+    if importlib.util.find_spec("pyspark") is None:
+        if os.environ.get("CI") == "true":
+            pytest.fail("pyspark is not installed; run: pip install 'modelwatch[spark]'")
+        pytest.skip("pyspark is not installed; run: pip install 'modelwatch[spark]'")
+    require("java")
+    os.environ["PYSPARK_PYTHON"] = sys.executable
+    from pyspark.sql import SparkSession
+
+    builder = SparkSession.builder.master("local-cluster[2,1,2048]")
+    for name, value in {
+        "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "4", "spark.driver.host": "127.0.0.1",
+        "spark.sql.session.timeZone": "America/New_York", "spark.executor.memory": "1g", "spark.task.maxFailures": "8",
+        "spark.sql.adaptive.enabled": "false",
+    }.items():  # fmt: skip
+        builder = builder.config(name, value)
+    session = builder.getOrCreate()
+    session.sparkContext.setLogLevel("OFF")
+    yield session
+    session.stop()
+
+
+@pytest.fixture(scope="module")
+def log(spark: Any, tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """The awkward rows as a DataFrame of files, of which one is empty."""
+    folder = tmp_path_factory.mktemp("log")
+    table = table_of(awkward())
+    for i in range(4):
+        parquet.write_table(table.slice(1000 * i, 1000), folder / f"{i}.parquet")
+    parquet.write_table(table.slice(0, 0), folder / "none.parquet")
+    return spark.read.parquet(str(folder)).repartition(6)
+
+
+def test_a_cluster_counts_the_same(log: Any, expected: Any) -> None:
+    """Every partition is counted where it lies; empty ones add nothing."""
+    same(log, expected)
+    same(log.repartition(23), expected)
+
+
+def test_labels_are_joined_on_the_cluster(spark: Any, tmp_path: Path) -> None:
+    """Late, twice, in conflict, of nobody: as the table of labels is joined on one machine."""
+    parquet.write_table(pa.table(LOG), tmp_path / "log.parquet")
+    parquet.write_table(pa.table(LABELS), tmp_path / "labels.parquet")
+    log, labels = (spark.read.parquet(str(tmp_path / f"{name}.parquet")) for name in ("log", "labels"))
+    assert labelled(log, labels) == labelled(LOG, LABELS)
+    with pytest.raises(ConfigError, match="labels: type is 'dict'; expected a Spark DataFrame"):
+        analyze(log, labels=LABELS, now=NOW)
+
+
+def test_nothing_is_configured(log: Any, tmp_path: Path) -> None:
+    """The kinds of columns and the classes are found in the first rows, as in a table."""
+    found, table = analyze(log, now=NOW), analyze(table_of(awkward()), now=NOW)
+    assert (found.model.features, found.model.classes) == (table.model.features, table.model.classes)
+    assert found.rows == table.rows
+
+
+def executors() -> list[psutil.Process]:
+    """Return the processes of the executors."""
+    return [
+        p for p in psutil.Process().children(recursive=True) if p.is_running() and EXECUTOR in " ".join(_command(p))
+    ]
+
+
+def _command(process: psutil.Process) -> list[str]:
+    try:
+        return process.cmdline()
+    except psutil.Error:
+        return []
+
+
+def test_an_executor_killed_in_the_middle_changes_nothing(spark: Any, log: Any, expected: Any) -> None:
+    """Its tasks are run again on the other: every row counts once."""
+    slowed = log.repartition(12).mapInArrow(_slowly, log.schema)
+    killed: list[int] = []
+
+    def kill() -> None:
+        time.sleep(3)
+        victim = executors()[0]
+        killed.append(victim.pid)
+        os.kill(victim.pid, signal.SIGKILL)
+
+    thread = threading.Thread(target=kill)
+    thread.start()
+    same(slowed, expected)
+    thread.join()
+    assert killed
+    assert not psutil.pid_exists(killed[0]) or psutil.Process(killed[0]).status() == psutil.STATUS_ZOMBIE
+
+
+def _slowly(batches: Any) -> Any:
+    for batch in batches:
+        time.sleep(1)
+        yield batch
