@@ -27,5 +27,8 @@ golden: ## write the expected files of the tests anew
 	@bash scripts/setup.sh test
 	@.venv/bin/python -m pytest --update-golden -q
 
-docs: ## check that every link of the documents leads somewhere
+docs: ## write the reference from the code, check every link, build the site into build/site
+	@bash scripts/setup.sh test
+	@.venv/bin/python scripts/reference.py
 	@python3 scripts/check_links.py
+	@.venv/bin/mkdocs build --strict -q

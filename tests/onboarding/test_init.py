@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+import asyncio
 import re
 from pathlib import Path
+from typing import Any
 
+import httpx
 import numpy as np
 import pandas as pd
 import pytest
@@ -86,6 +89,31 @@ def test_labels_alone_are_no_accuracy(tmp_path: Path) -> None:
     assert found.reference is not None
     assert (found.reference.labelled, found.reference.calibration) == (0, None)
     assert any("no column of predictions" in note for note in found.notes)
+
+
+def test_the_code_to_paste_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is printed, put into a FastAPI service with values at its gaps, counts the answer with all that belongs to it."""
+    from fastapi import FastAPI
+
+    monkeypatch.chdir(tmp_path)
+    found = Found("churn", "classification", ("no", "yes"), {"age": "numeric"}, segment="region")
+    (tmp_path / "modelwatch.yaml").write_text(config_text(found, "shop", None))
+    head, _, inside = code_to_paste(found, "modelwatch.yaml").partition("# in the endpoint")
+    names: dict[str, Any] = {"app": FastAPI(), "answer": "yes", "score": 0.9}
+    exec(head, names)  # noqa: S102 - it is what is tested
+    lines = inside.partition("\n")[2].replace("…", "3")
+    names["app"].get("/predict")(lambda: exec(lines, names))  # noqa: S102
+    assert asyncio.run(_asked(names["app"])) == 200
+    assert names["monitor"].flush(5)
+    page = names["monitor"].metrics().decode()
+    names["monitor"].close()
+    for metric in ('predicted_class="yes"} 1', 'segment="3"} 1'):
+        assert metric in page
+
+
+async def _asked(app: Any) -> int:
+    async with httpx.AsyncClient(transport=httpx.ASGITransport(app), base_url="http://testserver") as client:
+        return (await client.get("/predict")).status_code
 
 
 def _fitted(frame: pd.DataFrame) -> object:

@@ -86,7 +86,7 @@ def code_to_paste(found: Found, config: str) -> str:
     more = ", …" if len(found.features) > MOST_SHOWN else ""
     features = f", features={{{', '.join(f'{json.dumps(name)}: …' for name in shown)}{more}}}" if shown else ""
     confidence = ", confidence=score" if found.task == "classification" else ""
-    segment = ", segment=…" if found.segment is not None else ""
+    segment = "\nmodelwatch.current_request().segment = …" if found.segment is not None else ""
     return f"""\
 import modelwatch
 from modelwatch.integrations.fastapi import instrument
@@ -95,7 +95,7 @@ monitor = modelwatch.Monitor.from_config({json.dumps(config)})
 instrument(app, monitor)  # the middleware, /metrics, /healthz and /feedback
 
 # in the endpoint, once the model has answered:
-modelwatch.current_request().predicted(answer{confidence}{segment}{features})"""
+modelwatch.current_request().predicted(answer{confidence}{features}){segment}"""
 
 
 def _accuracy(found: Found) -> str:
