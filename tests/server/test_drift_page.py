@@ -44,6 +44,25 @@ def test_a_feature_that_moved(status: Sample, level: str, word: str, state: str)
     assert "43,100" in told(parts["features"])
 
 
+def test_since_when_and_other_distances_are_on_the_card(status: Sample) -> None:
+    """The sentence of its beginning, the bracket on all bins, and what merged bins and other measures say."""
+    moved = row("age", "severe")
+    moved["explanation"]["since_words"] = "Since about 2026-11-24 09:15 UTC, to within 15 min."
+    moved["views"] = {
+        "bins": 100, "ks": [0.311, 0.318], "psi": 0.412, "total_variation": 0.33, "jensen_shannon": 0.05,
+        "hellinger": 0.21, "wasserstein": 0.75, "merged": {"bins": 31, "psi": 0.401, "chi_square": 812.5},
+    }  # fmt: skip
+    text = told(drift_fragments(status(drift(moved)))["detail"])
+    assert "19% of its mass. Since about 2026-11-24 09:15 UTC, to within 15 min." in text
+    assert "All 100 binsKS of the raw values between 0.311 and 0.318, PSI 0.412, total variation 0.330" in text
+    assert "Hellinger 0.210, Wasserstein (in sd of training) 0.750." in text
+    assert "Merged into 31PSI 0.401, χ² 812.500" in text
+    moved["views"] = {"bins": 3, "total_variation": 0.4, "psi": None, "merged": None}
+    text = told(drift_fragments(status(drift(moved)))["detail"])
+    assert "All 3 cellstotal variation 0.400." in text
+    assert "Merged" not in text
+
+
 def test_nothing_moved_says_over_what(status: Sample) -> None:
     """The all-clear has its window and how many comparisons it rests on."""
     text = told(drift_fragments(status(drift(row("age"), row("classes", answer=True, statistic="PSI"))))["verdict"])

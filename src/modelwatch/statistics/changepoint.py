@@ -39,6 +39,8 @@ def began(reference: Cells, blocks: Sequence[Cells]) -> int | None:
     ----------
     Hawkins (1977), "Testing a sequence of observations for a shift in location", on counts of bins.
     """
+    if not blocks:
+        return None
     counts = _table(blocks)
     used: list[int] = np.flatnonzero(counts.sum(axis=1)).tolist()
     if not used:
