@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import re
 import subprocess
@@ -10,11 +11,12 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
+import psutil
 import pytest
 import yaml
 
 from modelwatch.config import parse_config
-from support import require
+from support import free_port, require
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -26,6 +28,10 @@ ENVIRON = {
     "PAGERDUTY_ROUTING_KEY": "k" * 32, "SLACK_WEBHOOK_URL": "https://hooks.slack.com/services/a", "SMTP_PASSWORD": "p",
     "MODELWATCH_TOKEN": "t" * 32, "DEADMAN_URL": "https://deadman.example.com/ping", "WEBHOOK_URL": "https://example.com/a",
 }  # fmt: skip
+
+
+MARK = "MODELWATCH_TEST_OF_PAGE"  # in the environment of all processes that a page starts
+PORTS = ("8000", "8080", "9099")  # replaced by free ones
 
 
 class Block(NamedTuple):
@@ -64,14 +70,25 @@ def programs() -> str:
 def test_every_block_works(page: Path, tmp_path: Path, programs: str) -> None:
     """In one folder a page: files that a block names are written, configurations parsed, Python and commands run.
 
-    The first line of a block may name its file, as `# FILE.py` or `# modelwatch.yaml`; later blocks find it there. The
-    folder begins with the configuration and the profile of the demo.
+    The first line of a block may name its file, as `# FILE.py` or `# modelwatch.yaml`: it is written, Python is imported,
+    and later blocks find it there. The folder begins with the configuration and the profile of the demo; that of the
+    tutorial is empty.
     """
-    for name in ("modelwatch.yaml", "reference.json"):
+    for name in ("modelwatch.yaml", "reference.json") if page.name != "tutorial.md" else ():
         (tmp_path / name).write_bytes((DEMO / name).read_bytes())
-    environ = {**os.environ, **ENVIRON, "PATH": programs, "PYTHONPATH": str(tmp_path)}
+    environ = {**os.environ, **ENVIRON, "PATH": programs, "PYTHONPATH": str(tmp_path), MARK: str(tmp_path)}
+    ports = {port: str(free_port()) for port in PORTS}
+    try:
+        _work(page, tmp_path, environ, ports)
+    finally:
+        _end(str(tmp_path))
+
+
+def _work(page: Path, tmp_path: Path, environ: dict[str, str], ports: dict[str, str]) -> None:
     for number, block in enumerate(blocks(page), 1):
         where = f"{page.name}, block {number}"
+        for port, free in ports.items():
+            block = block._replace(text=block.text.replace(port, free))
         if block.skip is not None or block.language in SHOWN:
             continue
         named = re.match(r"# ([\w/]+\.(?:py|yaml|csv|json))\n", block.text)
@@ -86,13 +103,22 @@ def test_every_block_works(page: Path, tmp_path: Path, programs: str) -> None:
         elif block.language == "json":
             yaml.safe_load(block.text)
         elif block.language == "python":
-            _run([sys.executable, "-c", block.text], tmp_path, environ, where)
+            module = Path(named.group(1)).stem if named else None
+            _run([sys.executable, "-c", f"import {module}" if module else block.text], tmp_path, environ, where)
         elif block.language in {"sh", "bash"}:
             for program in re.findall(r"^(promtool|amtool)\b", block.text, re.MULTILINE):
                 require(program)
             _run(["bash", "-euo", "pipefail", "-c", block.text], tmp_path, environ, where)
         else:
             pytest.fail(f"{where}: language is {block.language!r}; expected yaml, json, python, sh or text")
+
+
+def _end(mark: str) -> None:
+    """End what the commands of a page have left running."""
+    for process in psutil.process_iter():
+        with contextlib.suppress(psutil.Error):
+            if process.environ().get(MARK) == mark:
+                process.kill()
 
 
 def _run(command: list[str], folder: Path, environ: dict[str, str], where: str) -> None:
