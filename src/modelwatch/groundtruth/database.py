@@ -8,7 +8,7 @@ import threading
 import time
 import weakref
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -29,21 +29,25 @@ CONNECT_S = 5
 SILENT_S = 10
 STATEMENT_S = 60
 MEETINGS = 8  # how often a transaction that met another one is tried again
+BEGIN = "modelwatch.begin"  # how the next transaction of a connection to SQLite begins
 MEMORY = (None, "", ":memory:")
 
-_READS: dict[str, dict[str, Any]] = {"sqlite": {"reads": True}, "postgresql": {"isolation_level": "REPEATABLE READ"}}
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 _inherited: list[object] = []  # connections of a parent: never closed in a child
 
 
 @dataclass(frozen=True)
 class _Opened:
-    """An engine, once for writing and once for reading, and which file it has open."""
+    """An engine, once for writing and once for reading, and which file it has open.
+
+    kept : the connection to the file that was used last, for the next: a pool costs a label more than its rows.
+    """
 
     engine: Engine
     reading: Engine
     file: FileId | None = None
     log: FileId | None = None
+    kept: list[Connection] = field(default_factory=list)
 
 
 class Database:
@@ -107,10 +111,8 @@ class Database:
     def _run(self, work: Callable[[Connection], Answer], *, writes: bool) -> Answer:
         for left in reversed(range(MEETINGS)):
             opened = self.open()
-            engine = opened.engine if writes else opened.reading
             try:
-                with engine.connect() as connection, connection.begin():
-                    answer = work(connection)
+                answer = self._transact(opened, work, writes=writes)
             except DBAPIError as error:
                 if not (left and _met_another(error)):
                     raise self._unavailable(error) from None
@@ -122,6 +124,24 @@ class Database:
             if not (writes and self._is_gone(opened)):  # what was written into a deleted file is written again
                 return answer
         raise StoreUnavailable(f"store: {self.where!r} is replaced again and again. Find out who does that.")
+
+    def _transact(self, opened: _Opened, work: Callable[[Connection], Answer], *, writes: bool) -> Answer:
+        try:
+            connection = opened.kept.pop()
+        except IndexError:
+            connection = (opened.engine if writes else opened.reading).connect()
+        try:
+            connection.info[BEGIN] = "BEGIN IMMEDIATE" if writes else "BEGIN"
+            with connection.begin():
+                answer = work(connection)
+        except BaseException:
+            connection.close()
+            raise
+        if self.path is not None and not opened.kept and self._opened is opened:
+            opened.kept.append(connection)
+        else:
+            connection.close()
+        return answer
 
     def open(self) -> _Opened:
         """Return what is open, opened or opened again; the tables are there.
@@ -142,7 +162,9 @@ class Database:
 
     def _open(self) -> _Opened:
         engine = _engine(self.url, self.where, self.busy_s)
-        reading = engine.execution_options(**_READS[self.engine_name])
+        reading = engine
+        if self.engine_name == "postgresql":
+            reading = engine.execution_options(isolation_level="REPEATABLE READ")
         deadline = time.monotonic() + self.busy_s
         while True:
             try:
@@ -189,6 +211,8 @@ class Database:
         with self._opening:
             opened, self._opened = self._opened, None
             if opened is not None:
+                while opened.kept:
+                    opened.kept.pop().close()
                 opened.engine.dispose()
 
 
@@ -253,7 +277,7 @@ def _prepare_sqlite(db: Any, where: str) -> None:
 
 
 def _begin_sqlite(connection: Connection) -> None:
-    begin = "BEGIN" if connection.get_execution_options().get("reads") else "BEGIN IMMEDIATE"
+    begin = connection.info.get(BEGIN, "BEGIN IMMEDIATE")
     db: Any = connection.connection.dbapi_connection
     try:
         db.execute(begin)
