@@ -227,6 +227,22 @@ def test_one_that_becomes_critical_pages_and_one_that_becomes_milder_ends_there(
     assert said(world.wait(600)) == [("team", "resolved")]
 
 
+def test_an_escalation_goes_on_and_does_not_end() -> None:
+    """A burn that becomes critical over another window is one alert: its receiver hears that it is worse, and of no end."""
+    burn = Alert("SLOBurnRate", "warning", "m", labels={"slo": "latency", "window": "1440m"})
+    world = World()
+    world.fire(burn)
+    assert [(notice.group.receiver, notice.severity) for notice in world.wait(60)] == [("team", "warning")]
+    world.fire(replace(burn, severity="critical", labels={"slo": "latency", "window": "60m"}))
+    told = world.wait(400)
+    assert {(notice.group.receiver, notice.kind, notice.severity) for notice in told} == {
+        ("oncall", "firing", "critical"),
+        ("team", "firing", "critical"),
+    }
+    assert [(notice.firing, notice.resolved) for notice in told] == [(1, 0), (1, 0)]
+    assert burn.fingerprint != replace(burn, labels={"slo": "error_rate", "window": "1440m"}).fingerprint
+
+
 def test_a_silence_keeps_quiet_while_it_lasts() -> None:
     """What fires under it is told when it ends; what was told before is not repeated, but its end is told."""
     world = World()

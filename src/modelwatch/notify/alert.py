@@ -14,6 +14,8 @@ SEVERITIES = ("critical", "warning", "info", "none")
 LONGEST = 2000  # characters of a text
 MOST_LABELS = 30
 MOST_ALERTS = 20  # of a notice; the others are counted
+# labels that tell the rules of one alert apart: it is the same alert, at another severity or over another window
+RUNGS = frozenset({"severity", "level", "window", "drift", "trend"})
 
 
 def clean(text: object, longest: int = LONGEST) -> str:
@@ -74,8 +76,11 @@ class Alert:
 
     @property
     def fingerprint(self) -> str:
-        """Sixteen hexadecimal digits of name, model, version and labels without the severity."""
-        labels = {name: value for name, value in self.labels.items() if name != "severity"}
+        """Sixteen hexadecimal digits of name, model, version and those labels that no escalation changes.
+
+        A warning that becomes critical, and a burn that another window shows, go on: they do not end and begin.
+        """
+        labels = {name: value for name, value in self.labels.items() if name not in RUNGS}
         return digest(self.name, self.model, self.version, json.dumps(labels, sort_keys=True))
 
     @property

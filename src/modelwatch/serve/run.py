@@ -20,6 +20,7 @@ from modelwatch.exposition import OPENMETRICS, TEXT
 from modelwatch.groundtruth.store import Store
 from modelwatch.notify.alert import Alert
 from modelwatch.notify.commands import store_url
+from modelwatch.notify.heartbeat import Heartbeat
 from modelwatch.notify.notifier import Notifier
 from modelwatch.serve.evaluator import Evaluator
 from modelwatch.serve.gauges import page
@@ -53,6 +54,7 @@ class Parts:
     evaluator: Evaluator
     status: StatusSource
     notifier: Notifier
+    heartbeat: Heartbeat | None = None
     _thread: threading.Thread | None = field(default=None, init=False)
 
     @classmethod
@@ -92,20 +94,24 @@ class Parts:
             config, looks, store, tell, prober=prober, minutes=minutes, clock=clock, every_s=every_s,
             base_url=base_url,
         )  # fmt: skip
-        return cls(
-            config, live, clock, store, looks, prober, evaluator, StatusSource.from_config(config, live), notifier
-        )
+        heartbeat = Heartbeat.of(config, lambda: bool(evaluator.known()), clock)
+        status = StatusSource.from_config(config, live)
+        return cls(config, live, clock, store, looks, prober, evaluator, status, notifier, heartbeat)
 
     def start(self) -> None:
         """Begin to ask and to evaluate."""
         self.prober.start()
         self.notifier.start()
+        if self.heartbeat is not None:
+            self.heartbeat.start()
         self._thread = threading.Thread(target=self.evaluator.run, name="modelwatch-evaluator", daemon=True)
         self._thread.start()
 
     def stop(self) -> None:
         """End it all; an evaluation that is under way is finished first."""
         self.prober.stop()
+        if self.heartbeat is not None:
+            self.heartbeat.stop()
         self.evaluator.stop()
         if self._thread is not None:
             self._thread.join(STOP_S)
@@ -127,8 +133,10 @@ class Journal:
         """Tell the log of changes."""
         firing = {alert.fingerprint: alert for alert in alerts if alert.severity != "none"}
         for fingerprint, alert in firing.items():
-            if fingerprint not in self._known:
-                logger.warning("%s %s fires: %s", alert.severity, alert.name, alert.summary)
+            before = self._known.get(fingerprint)
+            if before is None or before.severity != alert.severity:
+                what = "fires" if before is None else f"is no longer {before.severity}"
+                logger.warning("%s %s %s: %s", alert.severity, alert.name, what, alert.summary)
         for fingerprint, alert in self._known.items():
             if fingerprint not in firing:
                 logger.warning("%s %s is over after %.0f s", alert.severity, alert.name, now - alert.started_at)

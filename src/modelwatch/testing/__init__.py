@@ -3,7 +3,7 @@
 from modelwatch.testing.deaths import Death, KillAt, acknowledge, reached
 from modelwatch.testing.faults import ClockJump, FakeClock, StuckStore, TornFile
 from modelwatch.testing.postgres import Postgres, running_postgres
-from modelwatch.testing.receivers import HangingSink, Received, Receiver, running_receiver
+from modelwatch.testing.receivers import HangingSink, Received, Receiver, Snitch, running_receiver
 from modelwatch.testing.servers import Prometheus, Service, running_prometheus, running_service
 from modelwatch.testing.streams import HOSTILE, stream
 
@@ -19,6 +19,7 @@ __all__ = [
     "Received",
     "Receiver",
     "Service",
+    "Snitch",
     "StuckStore",
     "TornFile",
     "acknowledge",

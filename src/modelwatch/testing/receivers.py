@@ -149,6 +149,55 @@ def running_receiver(
         thread.join()
 
 
+class Snitch:
+    """A dead-man's receiver, within a `with` block: it raises alarm when nothing has come for a while.
+
+    Parameters
+    ----------
+    wait_s : how long it may be without a heartbeat.
+
+    Examples
+    --------
+    >>> from modelwatch.notify.client import Client
+    >>> with Snitch(wait_s=0.2) as snitch:
+    ...     _ = Client().post(snitch.url, b"{}", {})
+    ...     snitch.alarms()
+    ...     time.sleep(0.3)
+    ...     len(snitch.alarms())
+    []
+    1
+    """
+
+    def __init__(self, wait_s: float) -> None:
+        self.wait_s = wait_s
+        self._stack = contextlib.ExitStack()
+        self._receiver: Receiver | None = None
+
+    def __enter__(self) -> Snitch:  # noqa: PYI034 - Self is of Python 3.11
+        self._receiver = self._stack.enter_context(running_receiver())
+        return self
+
+    def __exit__(self, *_: object) -> None:
+        self._stack.close()
+
+    @property
+    def url(self) -> str:
+        """Where heartbeats are sent to."""
+        assert self._receiver is not None
+        return self._receiver.url
+
+    def beats(self) -> list[float]:
+        """Return when each heartbeat came, by the monotonic clock."""
+        assert self._receiver is not None
+        return [request.at for request in list(self._receiver.requests)]
+
+    def alarms(self) -> list[float]:
+        """Return when alarm was raised, by the monotonic clock. Before the first heartbeat nothing is missed."""
+        beats = self.beats()
+        gaps = zip(beats, [*beats[1:], time.monotonic()], strict=True)
+        return [before + self.wait_s for before, after in gaps if after - before > self.wait_s]
+
+
 class HangingSink:
     """A receiver that takes the request and never answers, within a `with` block.
 
