@@ -56,12 +56,23 @@ def demo(
     time_scale: Annotated[
         float | None, typer.Option(help="What divides its windows; by default 60: a minute is an hour.")
     ] = None,
+    seed: Annotated[
+        int | None,
+        typer.Option(help="Whose traffic, sample and labels are the same again; without it request ids are random."),
+    ] = None,
 ) -> None:
     """Run a sentiment service under realistic traffic, with its live page at /."""
     from modelwatch.demo.run import run_demo
 
     summary = run_demo(
-        port=port, incident=incident, seconds=seconds, texts=texts, data=data, time_scale=time_scale, say=typer.echo
+        port=port,
+        incident=incident,
+        seconds=seconds,
+        texts=texts,
+        data=data,
+        time_scale=time_scale,
+        seed=seed,
+        say=typer.echo,
     )
     typer.echo("\n".join(summary.lines()))
     raise typer.Exit(OK if summary.is_exact else FAILED)

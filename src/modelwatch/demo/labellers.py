@@ -46,6 +46,7 @@ class Team:
     store : of its samples; whose key signs the ids.
     truth : {text: true label}.
     classes : what a wrong label may be.
+    seed : of delays and mistakes; those of one item depend on nothing else.
     """
 
     def __init__(
@@ -53,7 +54,7 @@ class Team:
     ) -> None:
         self.url, self.store, self.truth, self.classes = url, store, truth, classes
         self.given = Given()
-        self._chance = random.Random(seed)
+        self._seed = seed
         self._signer: Signer | None = None
         self._held: set[str] = set()
         self._busy: Counter[str] = Counter()  # items that each reviewer is at
@@ -97,7 +98,7 @@ class Team:
         return found
 
     async def _review(self, client: httpx.AsyncClient, item: Sample, reviewer: str) -> None:
-        chance, truth = self._chance, self.truth.get(item.input or "")
+        chance, truth = random.Random(f"{self._seed}:{item.request_id}"), self.truth.get(item.input or "")
         signer = self._signer
         if truth is None or signer is None:
             return

@@ -82,7 +82,7 @@ class Summary:
 class Service:
     """The sentiment service under uvicorn, in a process group of its own."""
 
-    def __init__(self, folder: Path, port: int, incident: str, started: float) -> None:
+    def __init__(self, folder: Path, port: int, incident: str, started: float, seed: str | None = None) -> None:
         self.port = port
         self.kills = 0
         self._environment = os.environ | {
@@ -90,6 +90,8 @@ class Service:
             "MODELWATCH_DEMO_INCIDENT": incident,
             "MODELWATCH_DEMO_STARTED": str(started),
         }
+        if seed is not None:
+            self._environment["MODELWATCH_DEMO_SEED"] = seed
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -159,6 +161,7 @@ def run_demo(
     texts: Path | None = None,
     data: Path | None = None,
     time_scale: float | None = None,
+    seed: int | None = None,
     say: Callable[[str], None] = print,
 ) -> Summary:
     """Run the demo until `seconds` have passed or it is interrupted.
@@ -171,6 +174,7 @@ def run_demo(
     texts : CSV with text, label, category; None: the reviews of the demo.
     data : folder of its live.db; None: a temporary one.
     time_scale : how many minutes of its windows pass in one; None: as its configuration says.
+    seed : of the traffic, the request ids (so of what is kept for review) and the labels; None: the ids are random.
 
     Raises
     ------
@@ -185,11 +189,12 @@ def run_demo(
     port, started = free_port(port), time.time()
     with _folder(data) as folder:
         write_config(folder, time_scale, port)
-        service = Service(folder, port, incident, started)
+        store, seeds = Store(store_of(folder)), {} if seed is None else {"seed": seed}
+        service = Service(folder, port, incident, started, None if seed is None else ids_of(seed, store))
         try:
             service.start()
             url = f"http://{HOST}:{port}"
-            team = Team(url, Store(store_of(folder)), truth_of(reviews), CLASSES)
+            team = Team(url, store, truth_of(reviews), CLASSES, **seeds)
             say(f"page       {url}/")
             say(f"metrics    {url}/metrics")
             say(f"status     modelwatch status --config {folder / CONFIG}")
@@ -199,7 +204,7 @@ def run_demo(
                 say(f"incident   {note}")
             say("Ctrl-C ends it." if seconds is None else f"Runs for {seconds:g} s.")
             begin = time.monotonic()
-            traffic = Traffic(url, reviews, script, started)
+            traffic = Traffic(url, reviews, script, started, **seeds)
             sent, given = asyncio.run(_drive(traffic, team, seconds, service, script, started))
             took = time.monotonic() - begin
             if service.has_ended():
@@ -208,6 +213,12 @@ def run_demo(
             return Summary(sent, counted_requests(url), took, service.kills, given)
         finally:
             service.stop()
+
+
+def ids_of(seed: int, store: Store) -> str:
+    """Return what request ids are made of: of a later demo in the same folder other ones."""
+    earlier = store.counts()
+    return f"{seed}:{earlier.waiting + earlier.labelled}"
 
 
 def write_config(folder: Path, time_scale: float | None = None, port: int | None = None) -> None:

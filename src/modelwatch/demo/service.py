@@ -9,15 +9,17 @@ import logging
 import os
 import random
 import time
+from hashlib import blake2b
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
-from fastapi import FastAPI, HTTPException
+from fastapi import FastAPI, Header, HTTPException
 from pydantic import BaseModel, Field
 
 from modelwatch import Monitor, current_request, load_config
 from modelwatch.demo.incidents import SCRIPTS
 from modelwatch.demo.model import predict
+from modelwatch.demo.traffic import NUMBER
 from modelwatch.integrations.fastapi import instrument
 from modelwatch.server.desk import Desk
 from modelwatch.server.web import pages_app
@@ -29,6 +31,7 @@ if TYPE_CHECKING:
 
 CONFIG = "MODELWATCH_DEMO_CONFIG"
 INCIDENT, STARTED = "MODELWATCH_DEMO_INCIDENT", "MODELWATCH_DEMO_STARTED"
+SEED = "MODELWATCH_DEMO_SEED"  # what the ids of numbered requests are made of
 PAGES = (
     "/", "/quality", "/drift", "/alerts", "/slos", "/runbooks", "/monitor", "/review", "/api", "/fragments", "/static",
     "/docs", "/redoc", "/openapi.json",
@@ -56,7 +59,7 @@ def create_app() -> FastAPI:
     config_path = Path(os.environ.get(CONFIG, Path(__file__).with_name("modelwatch.yaml")))
     script = SCRIPTS[os.environ.get(INCIDENT, "none")]
     started = float(os.environ.get(STARTED, time.time()))
-    chance = random.Random()
+    chance, seed = random.Random(), os.environ.get(SEED)
 
     logging.basicConfig(level=logging.WARNING)  # faults of the monitor are logged, at most once a minute
     app = FastAPI(title="Sentiment of product reviews")
@@ -64,8 +67,12 @@ def create_app() -> FastAPI:
     instrument(app, monitor, ignore=PAGES)
 
     @app.post("/predict")
-    def predict_sentiment(review: Review) -> Sentiment:
+    def predict_sentiment(
+        review: Review, number: Annotated[int | None, Header(alias=NUMBER, include_in_schema=False)] = None
+    ) -> Sentiment:
         request = current_request()
+        if seed is not None and number is not None:
+            request.use_id(blake2b(f"{seed}:{number}".encode(), digest_size=16).hexdigest())
         request.segment = review.category
         incident = script.at(time.time() - started)
         if chance.random() < incident.error_ratio:

@@ -27,6 +27,7 @@ RATE = 50.0  # requests a second, on average
 DAY_S = 600.0  # a day of the demo lasts ten minutes
 SWING = 0.35  # of the daily rhythm
 MOST_IN_FLIGHT = 200
+NUMBER = "x-demo-number"  # of a request: the service makes its id of it when the demo has a seed
 COLUMNS = ("text", "label", "category")
 
 
@@ -126,8 +127,9 @@ class Traffic:
     async def _send(self, client: httpx.AsyncClient, text: Text) -> None:
         counts, start = self.counts, time.monotonic()
         counts.sent += 1
+        body, number = {"text": text.text, "category": text.category}, {NUMBER: str(counts.sent)}
         try:
-            answer = await client.post("/predict", json={"text": text.text, "category": text.category})
+            answer = await client.post("/predict", json=body, headers=number)
         except httpx.HTTPError as error:
             counts.answers[type(error).__name__] += 1
             return

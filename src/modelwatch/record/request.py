@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 from collections.abc import Callable, Mapping
 from contextvars import ContextVar
 from time import perf_counter
@@ -19,6 +20,7 @@ if TYPE_CHECKING:
 signing: list[Callable[[str], str]] = []  # how the reviews of this process hand out the id of a request
 _ids: list[str] = []  # a system call for each would be a good part of a request's cost
 IDS = 64
+OWN_ID = re.compile(r"[0-9a-f]{32}")
 
 
 def _new_id() -> str:
@@ -81,6 +83,20 @@ class Request:
         if self._id is None:
             self._id = _new_id()
         return self._id
+
+    def use_id(self, own: str) -> None:
+        """Take an id instead of a random one, unless it has one already: for who replays requests.
+
+        own : 32 hexadecimal digits, lower case. Who gives them sees to it that no two requests have the same.
+
+        Raises
+        ------
+        ValueError   it is none.
+        """
+        if OWN_ID.fullmatch(own) is None:
+            raise ValueError("request id: expected 32 hexadecimal digits")
+        if self._id is None:
+            self._id = own
 
     def predicted(
         self,
