@@ -11,8 +11,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from pyarrow import parquet
-from tests.batch.logged import DAY, NOW, REFERENCE, by_events, counted, model_of
 
+from batch.logged import DAY, NOW, REFERENCE, by_events, counted, model_of
 from modelwatch import names
 from modelwatch.batch import analyze, outcomes
 from modelwatch.batch import counting as counting_module

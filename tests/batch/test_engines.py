@@ -9,8 +9,8 @@ from typing import Any
 import pyarrow as pa
 import pytest
 from pyarrow import csv, parquet
-from tests.batch.logged import DAY, NOW, REFERENCE, by_events, counted, model_of, rounded
 
+from batch.logged import DAY, NOW, REFERENCE, by_events, counted, model_of, rounded
 from modelwatch.batch import analyze
 
 FEATURES = ("x", "y", "c")
@@ -63,7 +63,7 @@ def same(log: Any, expected: dict[int, dict[str, Any]], **how: Any) -> None:
     } == expected
 
 
-def test_arrow_and_pandas(expected):
+def test_arrow_and_pandas(expected: Any) -> None:
     """A table in memory, and its parts."""
     table = table_of(awkward())
     same(table, expected)
@@ -72,7 +72,7 @@ def test_arrow_and_pandas(expected):
 
 
 @pytest.mark.parametrize("engine", ["arrow", "duckdb"])
-def test_parquet_of_several_files(tmp_path, expected, engine):
+def test_parquet_of_several_files(tmp_path: Path, expected: Any, engine: str) -> None:
     """Files of several zones and units, a folder within, an empty file; a glob, a folder and a list of them."""
     table = table_of(awkward())
     naive = table.slice(0, 900).set_column(0, "timestamp", _berlin(table.column("timestamp").slice(0, 900)))
@@ -93,13 +93,13 @@ def _berlin(times: Any) -> pa.Array:
     return compute.local_timestamp(times.cast(pa.timestamp("ms", tz="Europe/Berlin")))
 
 
-def test_a_query_of_duckdb(tmp_path, expected):
+def test_a_query_of_duckdb(tmp_path: Path, expected: Any) -> None:
     """The user's own SQL says what the log is."""
     parquet.write_table(table_of(awkward()), tmp_path / "log.parquet")
     same(f"SELECT * FROM '{tmp_path / 'log.parquet'}' WHERE x IS NOT NULL OR true", expected)
 
 
-def test_json_lines(tmp_path, expected):
+def test_json_lines(tmp_path: Path, expected: Any) -> None:
     """One object a line; NaN and infinities as Python writes them, a gap as null or no key at all."""
     import json
 
@@ -114,7 +114,7 @@ def test_json_lines(tmp_path, expected):
 
 
 @pytest.mark.parametrize("engine", ["arrow", "duckdb"])
-def test_csv(tmp_path, engine):
+def test_csv(tmp_path: Path, engine: str) -> None:
     """A CSV file counts as the table that was written to it; an empty cell, and NA, are gaps."""
     rows = awkward()
     rows["segment"] = [(None if value == "" else value) for value in rows["segment"]]

@@ -8,19 +8,19 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
+from batch.logged import DAY, NOW, counted, model_of
 from modelwatch import names
 from modelwatch.batch import analyze, outcomes
 from modelwatch.errors import ConfigError
-from tests.batch.logged import DAY, NOW, counted, model_of
 
-LOG = {
+LOG: dict[str, Any] = {
     "timestamp": [DAY, DAY + 1, DAY + 2, DAY + 3, DAY + 4, DAY + 5],
     "request_id": ["r0", "r1", "r2", "r2", None, "r5"],
     "prediction": ["a", "b", "a", "b", "a", None],
     "segment": ["books", None, "books", "films", "books", "books"],
     "confidence": [0.9, 0.6, 0.8, 0.7, 0.5, None],
 }
-LABELS = {
+LABELS: dict[str, Any] = {
     "request_id": ["r1", "r0", "r0", "r0", "r2", "nobody", "r5", None, "r1"],
     "label": ["b", "b", "a", "b", "a", "a", "a", "a", "unheard of"],
     "timestamp": [DAY + 7200, DAY + 90, DAY + 60, DAY + 200, DAY + 300, DAY + 60, DAY + 60, DAY + 60, DAY + 9000],
@@ -28,7 +28,7 @@ LABELS = {
 TABLES = (names.LABELS.name, names.LABEL_STATES.name, names.LABELS_BY_INCLUSION.name)
 
 
-def labelled(log: Any, labels: Any, **how: Any) -> dict[int, Any]:
+def labelled(log: Any, labels: Any, **how: Any) -> dict[Any, Any]:
     """Return what labels counted, by minute."""
     model = model_of().model_copy(update={"features": {}})
     found = analyze(log, labels=labels, model=model, now=NOW, **how)

@@ -16,13 +16,13 @@ from modelwatch.batch.logs import open_logs
 from modelwatch.batch.mapping import roles_of
 from modelwatch.batch.profile import profile
 from modelwatch.batch.progress import Progress
-from modelwatch.batch.spark import SparkLog, is_spark
+from modelwatch.batch.spark import SparkLog, is_spark, open_spark
 from modelwatch.config import ModelConfig
 from modelwatch.errors import ConfigError, fault
 from modelwatch.record.monitor import schema_of
 from modelwatch.reference import Reference
 
-ENGINES = ("arrow", "duckdb")
+ENGINES = ("arrow", "duckdb", "spark")
 
 
 def analyze(
@@ -51,7 +51,7 @@ def analyze(
     model : its configuration, `logs` (names of columns) included; None infers one: every column that has no usual name
         is a feature.
     span : of a bucket: minute, hour, day, or seconds.
-    engine : arrow or duckdb; None: what the log is of, and arrow for files.
+    engine : arrow, duckdb or spark, for files; None: what the log is of, and arrow for files.
     checkpoint : file that keeps what is done, so that a count that was broken off goes on from there.
     threads : None: one a processor.
     progress : called about after each batch of rows.
@@ -89,7 +89,7 @@ def open_engine(logs: Any, engine: str | None = None) -> Engine:
     Parameters
     ----------
     logs : as `analyze` takes them.
-    engine : arrow or duckdb, for files; None: what the log is of, and arrow for files.
+    engine : arrow, duckdb or spark, for files; None: what the log is of, and arrow for files.
 
     Raises
     ------
@@ -100,6 +100,8 @@ def open_engine(logs: Any, engine: str | None = None) -> Engine:
         raise ConfigError(fault("engine", "engine", engine, expected, "Leave it out: it is found by the log."))
     if is_spark(logs):
         return SparkLog(logs)
+    if engine == "spark":
+        return open_spark(logs)
     if engine == "duckdb" or is_query(logs):
         return LocalLog(open_duckdb(logs))
     return LocalLog(open_logs(logs))

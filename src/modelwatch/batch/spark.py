@@ -6,15 +6,21 @@ A task that is run again, because its executor was lost, counts again from nothi
 
 from __future__ import annotations
 
+import importlib.util
+import os
+import re
+import shutil
 from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelwatch.batch.counting import Buckets, Plan
 from modelwatch.batch.engine import Batch, Counted, How, added
 from modelwatch.batch.joined import count_joined, joined_columns, label_roles
-from modelwatch.batch.logs import open_logs
-from modelwatch.errors import ConfigError
+from modelwatch.batch.logs import files_of, open_logs
+from modelwatch.batch.reading import CSV, PARQUET
+from modelwatch.errors import ConfigError, MissingExtra
 
 if TYPE_CHECKING:
     from pyspark.sql import DataFrame
@@ -67,6 +73,32 @@ class SparkLog:
         yield from _summed(_joined(self.frame, labels, plan), _fold_joined(plan))
 
 
+def open_spark(files: Any) -> SparkLog:
+    """Return a log of files that Spark reads, with the session that there is, or a new one.
+
+    Raises
+    ------
+    ConfigError   there is no Java, or the files are of another kind.
+    MissingExtra   pyspark is not installed.
+    """
+    if importlib.util.find_spec("pyspark") is None:
+        raise MissingExtra("spark: pyspark is not installed. Run `pip install 'modelwatch[spark]'`.")
+    if not (os.environ.get("JAVA_HOME") or shutil.which("java")):
+        raise ConfigError(
+            "spark: there is no Java on this machine; expected java on the PATH, or JAVA_HOME. Install Java 17,"
+            " or leave engine out: pyarrow reads files of any size."
+        )
+    paths = [str(path) for one in ([files] if isinstance(files, (str, Path)) else files) for path in files_of(str(one))]
+    from pyspark.sql import SparkSession
+
+    read, ending = SparkSession.builder.getOrCreate().read, paths[0].lower()
+    if ending.endswith(PARQUET):
+        return SparkLog(read.option("mergeSchema", "true").parquet(*paths))
+    if ending.endswith(CSV):
+        return SparkLog(read.option("header", "true").option("inferSchema", "true").csv(paths))
+    return SparkLog(read.json(paths))
+
+
 def _quoted(name: str) -> str:
     return "`" + name.replace("`", "``") + "`"
 
@@ -112,8 +144,22 @@ def _add(rows: Any) -> Any:
 
 def _summed(frame: DataFrame, fold: Callable[[Iterable[Any]], Iterator[Any]]) -> Iterator[Counted]:
     sums = frame.mapInArrow(fold, COUNTED).groupBy("start").applyInArrow(_add, COUNTED)
-    for row in sums.toLocalIterator():
-        yield Counted({int(row["start"]): bytes(row["tally"])}, int(row["row_count"]))
+    try:
+        for row in sums.toLocalIterator():
+            yield Counted({int(row["start"]): bytes(row["tally"])}, int(row["row_count"]))
+    except Exception as error:
+        if type(error).__module__.split(".")[0] not in ("pyspark", "py4j"):
+            raise
+        raise ConfigError(
+            f"spark: the job failed ({_cause(error)}); expected rows of a log. Mend what it reads."
+        ) from None
+
+
+def _cause(error: Exception) -> str:
+    """Return the line that says why a job failed: the last of the Python or Java exceptions within."""
+    lines = [line.strip() for line in str(error).splitlines()]
+    named = [line for line in lines if re.match(r"(Caused by: )?[\w.]+(Error|Exception)\b.*: ", line)]
+    return (named[-1] if named else lines[0] if lines else type(error).__name__).removeprefix("Caused by: ")[:300]
 
 
 def _joined(frame: DataFrame, labels: DataFrame, plan: Plan) -> DataFrame:
