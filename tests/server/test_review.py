@@ -21,7 +21,7 @@ from modelwatch.groundtruth import queue
 from modelwatch.groundtruth.reviewers import done, hold, waiting
 from modelwatch.groundtruth.store import Store
 from modelwatch.server.desk import PEEKED, Desk
-from modelwatch.server.reviewroutes import REVIEWER, SESSION
+from modelwatch.server.forms import REVIEWER, SESSION
 from modelwatch.server.web import pages_app
 from server.test_pages import HOSTILE, Reader, told
 
@@ -340,7 +340,7 @@ def test_a_form_of_another_session_is_refused(host: Host) -> None:
         sent = mine | {"csrf": token.encode("utf-8", "replace").decode(), "label": "negative"}
         answer = ana.send("POST", "/review/label", headers={"origin": ORIGIN}, data=sent)
         assert answer.status_code == 403
-        assert "Open the review again" in told(answer.text)
+        assert "Open the page again" in told(answer.text)
         assert ana.api("label", **sent).json()["error"]["code"] == "bad_token"
     ana.cookies = httpx.Cookies()
     answer = ana.send("POST", "/review/label", headers={"origin": ORIGIN}, data=mine | {"label": "negative"})

@@ -8,6 +8,7 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from modelwatch.server import charts, words
+from modelwatch.server.alerthandling import Hand, handle, held_of, history_card, silences_card
 from modelwatch.server.alertsverdict import WORDS, alerts_verdict
 from modelwatch.server.frame import ALERTS_PAGE, PATHS, band, choose, document, frame, page_title, query, render
 from modelwatch.server.runbookpage import steps
@@ -31,6 +32,7 @@ class Firing(NamedTuple):
     page: str
     runbook: str
     steps: Markup
+    handle: Markup = Markup()
 
 
 class Line(NamedTuple):
@@ -45,32 +47,44 @@ class Line(NamedTuple):
     picture: Markup = Markup()
 
 
-def alerts_page(status: Mapping[str, Any], *, base: str = "", model: str | None = None) -> str:
+def alerts_page(
+    status: Mapping[str, Any], *, base: str = "", model: str | None = None, hand: Hand | None = None
+) -> str:
     """Return the page of the alerts of one model as a full HTML document.
 
-    Parameters and errors are those of `pages.health_page`.
+    Parameters and errors are those of `pages.health_page`; `hand` is who looks, None where nothing can be done here.
     """
-    parts = alerts_fragments(status, base=base, model=model)
+    parts = alerts_fragments(status, base=base, model=model, hand=hand)
     chosen = choose(status, model)
     said = alerts_verdict(standing_of(status, chosen))
     title = page_title(said.word, ALERTS_PAGE, chosen)
-    return document("alerts", parts, base, f"{base}/fragments/alerts{query(model)}", title, said.state)
+    refresh, told = f"{base}/fragments/alerts{query(model)}", hand.said if hand else ""
+    return document("alerts", parts, base, refresh, title, said.state, told=told)
 
 
-def alerts_fragments(status: Mapping[str, Any], *, base: str = "", model: str | None = None) -> dict[str, str]:
+def alerts_fragments(
+    status: Mapping[str, Any], *, base: str = "", model: str | None = None, hand: Hand | None = None
+) -> dict[str, str]:
     """Return the changing parts of the page of alerts, by the name that the page gives their boxes."""
     chosen = choose(status, model)
     standing = standing_of(status, chosen)
     bits = frame(status, chosen, base, model, ALERTS_PAGE) | band(alerts_verdict(standing), ALERTS_PAGE, chosen)
+    bits |= {"silences": "", "history": ""}
     if standing is None:
         return bits | {"firing": render("noalerts"), "pending": "", "silent": "", "quiet": ""}
     now = finite(status.get("now")) or 0.0
+    held, name = held_of(status), str((chosen or {}).get("name", ""))
+    bits["silences"] = silences_card(held, hand, now, base, model)
+    bits["history"] = history_card(held, name)
+
+    def handled(alert: Alert) -> Markup:
+        return handle(alert, name, held, hand, now, base)
 
     def linked(alert: Alert) -> str:
         return f"{base}/runbooks/{alert.name}{query(model)}"
 
     bits["firing"] = render(
-        "firing", cards=_cards(standing, now, base, model), hidden=max(0, len(standing.firing) - SHOWN_FIRING),
+        "firing", cards=_cards(standing, now, base, model, handled), hidden=max(0, len(standing.firing) - SHOWN_FIRING),
     )  # fmt: skip
     bits["pending"] = _list(
         "Waiting",
@@ -89,7 +103,9 @@ def alerts_fragments(status: Mapping[str, Any], *, base: str = "", model: str | 
     return bits
 
 
-def _cards(standing: Standing, now: float, base: str, model: str | None) -> list[Firing]:
+def _cards(
+    standing: Standing, now: float, base: str, model: str | None, handled: Callable[[Alert], Markup]
+) -> list[Firing]:
     cards, known = [], set()
     pages = {path: name for name, path in PATHS.items()}
     for alert in standing.firing[:SHOWN_FIRING]:
@@ -104,6 +120,7 @@ def _cards(standing: Standing, now: float, base: str, model: str | None) -> list
                 where,
                 f"{base}/runbooks/{alert.name}{query(model)}",
                 Markup() if alert.name in known else steps(alert.name),
+                handled(alert),
             )
         )
         known.add(alert.name)

@@ -122,8 +122,18 @@ def form(request: Request, body: bytes) -> Fields:
     """
     if _kind(request) != "application/x-www-form-urlencoded":
         raise Refused(415, "not_a_form", "Send a form, or JSON to the same path below /api.")
+    return dict(pairs_of(body))
+
+
+def pairs_of(body: bytes) -> list[tuple[str, str]]:
+    """Return the names and values of a form, in their order.
+
+    Raises
+    ------
+    Refused   there are too many.
+    """
     try:
-        return dict(parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20))
+        return parse_qsl(body.decode("utf-8", "replace"), keep_blank_values=True, max_num_fields=20)
     except ValueError:
         raise Refused(400, "bad_request", "The form has too many fields. Open the page again.") from None
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextvars import ContextVar
 from functools import cache
 from typing import Any, NamedTuple
 from urllib.parse import quote
@@ -21,11 +22,12 @@ from modelwatch.server.standing import standing_of
 from modelwatch.server.words import clean, finite
 
 HEALTH, QUALITY, MONITOR, REVIEW = "Health", "Quality", "Monitor", "Review"
-DRIFT, ALERTS_PAGE, SLOS = "Drift", "Alerts", "SLOs"
+DRIFT, ALERTS_PAGE, SLOS, SETTINGS = "Drift", "Alerts", "SLOs", "Settings"
 PATHS = {
     HEALTH: "/", QUALITY: "/quality", DRIFT: "/drift", ALERTS_PAGE: "/alerts", SLOS: "/slos", REVIEW: "/review",
-    MONITOR: "/monitor",
+    MONITOR: "/monitor", SETTINGS: "/settings",
 }  # fmt: skip
+_WORST_FIRST = ("crit", "warn", "unk", "ok")
 _ICON_COLOURS = {
     "ok": "#00695a",
     "crit": "#b0102a",
@@ -126,9 +128,25 @@ def choose(status: Mapping[str, Any], name: str | None) -> Mapping[str, Any] | N
     raise KeyError(name)
 
 
+#: What the address of the page that is being made says of its time range: every link carries it on.
+picked_time: ContextVar[str] = ContextVar("picked_time", default="")
+
+
 def query(model: str | None) -> str:
-    """Return the end of an address that chooses a model."""
-    return f"?model={quote(model, safe='', errors='replace')}" if model is not None else ""
+    """Return the end of an address that chooses a model, and the time range of the page that links there."""
+    picked = [f"model={quote(model, safe='', errors='replace')}"] if model is not None else []
+    picked += [picked_time.get()] if picked_time.get() else []
+    return f"?{'&'.join(picked)}" if picked else ""
+
+
+def states_of_models(status: Mapping[str, Any]) -> list[dict[str, str]]:
+    """Return name, version and state of every model, the worst first, as the menu has them."""
+    found = [(View(status, model).state, model) for model in status.get("models") or ()]
+    ranked = sorted(found, key=lambda one: (_WORST_FIRST.index(one[0]), str(one[1].get("name", ""))))
+    return [
+        {"name": str(m.get("name", "")), "version": str(m.get("version", "")), "state": state, "word": VERDICTS[state]}
+        for state, m in ranked
+    ]
 
 
 def model_link(name: str, base: str = "") -> str:
@@ -166,12 +184,13 @@ def _tabs(
         ALERTS_PAGE: alerts,
         SLOS: slos.state,
         MONITOR: itself(status).verdict.state,
+        SETTINGS: "ok",
         REVIEW: "ok",
     }
     waiting = finite(((chosen or {}).get("quality") or {}).get("waiting"))
     count = words.number(waiting) if waiting else ""
     said = {name: VERDICTS.get(state, "") for name, state in states.items()} | {QUALITY: WORDS[right]}
-    said |= {DRIFT: drift.word, ALERTS_PAGE: alerts_said, SLOS: slos.word}
+    said |= {SETTINGS: "", DRIFT: drift.word, ALERTS_PAGE: alerts_said, SLOS: slos.word}
     said[REVIEW] = f"{words.plural(waiting, 'sample waits', 'samples wait')} for a label" if waiting else ""
     waits = {REVIEW: count, ALERTS_PAGE: firing}
     return [
@@ -257,13 +276,12 @@ def _choices(status: Mapping[str, Any], chosen: Mapping[str, Any], base: str, pa
                 view.version,
                 view.state,
                 VERDICTS[view.state],
-                f"{base}{PATHS[HEALTH if page == MONITOR else page]}{query(str(model.get('name', '')))}",
+                f"{base}{PATHS[HEALTH if page in {MONITOR, SETTINGS} else page]}{query(str(model.get('name', '')))}",
                 model is chosen,
                 Markup(charts.spark(rates)),
             )
         )
-    order = ("crit", "warn", "unk", "ok")
-    return sorted(found, key=lambda c: (order.index(c.state), c.name))
+    return sorted(found, key=lambda c: (_WORST_FIRST.index(c.state), c.name))
 
 
 def _fleet(choices: Sequence[Choice]) -> list[tuple[str, str]]:
