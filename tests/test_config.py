@@ -36,7 +36,7 @@ models:
     low_confidence: 0.7
     ground_truth: {sampling_rate: 0.1, strategy: uniform, window: 1000, retention: 90d}
     drift: {ks: {info: 0.10, warning: 0.15, critical: 0.25},
-            psi: {info: 0.10, warning: 0.20, critical: 0.25}, window: 24h, severe_window: 1h, pages: false}
+            psi: {info: 0.10, warning: 0.20, critical: 0.25}, window: 24h, severe_window: 1h, design_effect: 1, pages: false}
     slos:
       latency:      {threshold: 500ms, objective: 0.95}
       availability: {objective: 0.995}

@@ -25,6 +25,7 @@ from pydantic import (
 from modelwatch.catalogue import ALERTS, KS, PSI
 from modelwatch.configalerting import Alerting
 from modelwatch.configfields import (
+    AtLeastOne,
     Count,
     Duration,
     Edges,
@@ -115,6 +116,7 @@ class Drift(Section):
     psi: Annotated[Levels, over(PSI), or_empty] = Levels(**PSI)
     window_s: Duration = Field(default=DAY_S, validation_alias="window")
     severe_window_s: Duration = Field(default=3600.0, validation_alias="severe_window")
+    design_effect: AtLeastOne = 1.0
     pages: Flag = False
 
     @model_validator(mode="after")

@@ -302,6 +302,7 @@ Ratio = Annotated[float, _number("a ratio between 0 and 1", lambda number: 0 <= 
 Objective = Annotated[float, _number("a ratio between 0 and 1", lambda number: 0 < number < 1, _objective)]
 Positive = Annotated[float, _number("a number above 0", lambda number: number > 0, _plain)]
 NotNegative = Annotated[float, _number("a number of 0 or more", lambda number: number >= 0, _plain)]
+AtLeastOne = Annotated[float, _number("a number of at least 1", lambda number: number >= 1, _plain)]
 Duration = Annotated[float, _duration(zero=False)]
 Wait = Annotated[float, _duration(zero=True)]
 

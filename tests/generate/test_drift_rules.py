@@ -164,6 +164,21 @@ def test_generated_tests_kill_mutants(plain: Files, tmp_path: Path, mutant: str)
     assert slow.returncode == 1
 
 
+def test_generated_tests_know_the_design_effect(tmp_path: Path) -> None:
+    """With a design effect of 3 the rules are what our statistics say with it, and fail without it."""
+    files = made({"a": (1, ", drift: {design_effect: 3}")})
+    division = " / on (model_name) group_left () model:drift_chance:deff"
+    assert division in files[PATH]
+    whole = yaml.safe_load(files[TEST_PATH])
+    short = yaml.safe_dump({**whole, "tests": [test for test in whole["tests"] if "day" not in test["name"]]})
+    results = []
+    for name, rules in (("as it is", files[PATH]), ("without", files[PATH].replace(division, ""))):
+        folder = written({PATH: rules, TEST_PATH: short}, tmp_path / name)
+        results.append(promtool("test", "rules", folder / TEST_PATH))
+    assert results[0].returncode == 0, results[0].stdout + results[0].stderr
+    assert "FAILED" in results[1].stdout + results[1].stderr
+
+
 # -- real servers ------------------------------------------------------------------------------------------------------
 
 SHIFTS: dict[str, Callable[[np.random.Generator, int], Any]] = {

@@ -149,11 +149,12 @@ def _feature(look: Look, window_s: float, labels: Mapping[str, str]) -> list[str
         row = table.rows[name,]
         current = table.counts[row, : len(profile.counts)].tolist()
         mean = float(table.sums[row]) / max(sum(current), 1)
-        decision, history = decide_ks(profile.counts, current, chance=chance), look.history(FEATURE_KS, name, version)
+        decision = decide_ks(profile.counts, current, chance=chance, deff=chance.deff)
+        history = look.history(FEATURE_KS, name, version)
         told = explain(name, profile, current, decision, mean=mean, history=history)
     elif profile is not None:
         cells = _of_feature(counts, name)
-        decision = decide_categories(profile.counts, cells, chance=chance)
+        decision = decide_categories(profile.counts, cells, chance=chance, deff=chance.deff)
         told = explain(name, profile, cells, decision, history=look.history(CATEGORY_DRIFT, name, version))
     else:
         return []

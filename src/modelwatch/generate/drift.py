@@ -112,6 +112,7 @@ def constants(context: Context) -> Iterator[Rule]:
             for level, limit in thresholds_of(model, part).items()
         ]
         yield _record("model:drift_chance:z", f"vector({chance.z!r})", of)
+        yield _record("model:drift_chance:deff", f"vector({number(chance.deff)})", of)
         yield _record("model_cells:drift_chi_square:limit", _vectors(limits), of)
         yield _record("model_of_level:drift_score:threshold", _vectors(thresholds), of)
         yield _record("model:drift_windows:known", "vector(1)", {**of, "windows": spans[name].words})
@@ -270,13 +271,15 @@ class Window:
         yield _record(self.of("share", "model_feature_cell"), f"{every} / on ({KEY}) group_left () ({n} > 0)")
 
     def _distances(self) -> Iterator[Rule]:
-        n, v, s = self.of("samples"), self.of("variance"), self.of("share", "model_feature_cell")
+        n, v, s = self.of("effective"), self.of("variance"), self.of("share", "model_feature_cell")
+        samples = self.of("samples")
+        yield _record(n, f"{samples} / on ({MODEL}) group_left () model:drift_chance:deff")
         upto, cells = self.of("upto", "model_feature_bin"), self.of("bins")
         q = self.of("expected", "model_feature_cell")
         yield _record(q, f"({SHARE} and on ({KEY}) ({n} > 0)) or {s} * 0")  # what training did not have has share 0
         yield _record(v, f"1 / ({n} > 0) + on ({KEY}) 1 / {SIZE}")
         yield _record(cells, f"count by ({KEY}) ({s})")
-        gap = f"abs({upto} / on ({KEY}) group_left () ({n} > 0) - on ({KEY}, upper) {CDF})"
+        gap = f"abs({upto} / on ({KEY}) group_left () ({samples} > 0) - on ({KEY}, upper) {CDF})"
         yield _record(self.of("ks"), f"max by ({KEY}) ({gap})")
         low, high = (f"clamp_min({side}, {FLOOR!r})" for side in (s, q))
         psi = f"sum by ({KEY}) (({low} - {high}) * ln({low} / {high}))"
@@ -292,7 +295,7 @@ class Window:
         yield _record(self.of("chi_square"), f"{statistic} / on ({KEY}) {v}")
 
     def _judged(self) -> Iterator[Rule]:
-        n, v, cells = self.of("samples"), self.of("variance"), self.of("bins")
+        n, v, cells = self.of("effective"), self.of("variance"), self.of("bins")
         enough = f"{n} >= on ({KEY}) {PER_BIN} * ({cells} > 1)"
         tv = f'clamp_min({self.of("tv")}{{of="{CATEGORIES}"}} - on ({KEY}) {self.of("tv_noise")}, 0)'
         psi = f'clamp_min({self.of("psi")}{{of=~"{"|".join(ANSWERS)}"}} - on ({KEY}) {self.of("psi_noise")}, 0)'

@@ -79,16 +79,16 @@ def measured(of: str, current: Cells, chance: Chance) -> dict[str, float]:
         unseen = sum(n for name, n in current.items() if name not in seen)
         current = {name: current.get(name, 0) for name in seen} | ({UNSEEN: unseen} if unseen else {})
     m, n, cells = total_of(reference), total_of(current), len(values_of(current))
-    by_chance, v = noise(reference, current), variance(m, n)
+    by_chance, v = noise(reference, current, chance.deff), variance(m, n, chance.deff)
     found: dict[str, float | None] = {
         "samples": n, "psi": psi(reference, current), "tv": total_variation(reference, current),
-        "chi_square": effective_chi_square(reference, current),
+        "chi_square": effective_chi_square(reference, current, chance.deff),
     }  # fmt: skip
     if by_chance is not None:
         found |= {"psi_noise": by_chance.psi, "tv_noise": by_chance.total_variation}
     if not isinstance(reference, Mapping) and not isinstance(current, Mapping):
         found["ks"] = ks_counts(reference, current)
-    found |= _judged(of, found, cells, v, chance) if of == NUMBERS or n >= smallest_sample(cells) else {}
+    found |= _judged(of, found, cells, v, chance) if of == NUMBERS or n >= smallest_sample(cells, chance.deff) else {}
     return {name: value for name, value in found.items() if value is not None}
 
 
@@ -169,7 +169,8 @@ class Expecting:
 
     def _decided(self, of: str, current: Cells, levels: Mapping[str, float | None]) -> Decision:
         decide = {NUMBERS: decide_ks, CATEGORIES: decide_categories}.get(of, decide_psi)
-        made: Decision = decide(REFERENCE[of], current, levels, chance=self._chance)  # type: ignore[operator]
+        chance = self._chance
+        made: Decision = decide(REFERENCE[of], current, levels, chance=chance, deff=chance.deff)  # type: ignore[operator]
         return made
 
     def _check(self, name: str, at: int, values: Mapping[tuple[str, str], float]) -> dict[str, Any]:

@@ -70,7 +70,7 @@ class Objectives:
             slos.throughput.objective if slos.throughput else None,
             slos.cost.objective if slos.cost else None,
             slos.cost.hourly if slos.cost else None,
-            Chance(series=len(model.features) + 2),  # confidence or value, and the mix of classes
+            Chance(series=len(model.features) + 2, deff=model.drift.design_effect),  # confidence or value, and the mix of classes
             model.drift.ks.warning or 1.0,
             cells_of(reference),
             job,

@@ -111,7 +111,8 @@ def _features(counts: Counts) -> Found:
     n = upto[:, -1] * (np.array(rows) >= 0)
     some = np.maximum(n, 1)
     distances = np.abs(np.take_along_axis(upto, plan.at, axis=1) / some[:, None] - plan.shares).max(axis=1)
-    bounds = counts.objectives.chance.z * np.sqrt(1 / some + 1 / plan.sizes)
+    chance = counts.objectives.chance
+    bounds = chance.z * np.sqrt(chance.deff / some + 1 / plan.sizes)
     warning = counts.objectives.drift_warning
     found = {}
     for name, size, distance, bound in zip(plan.names, n.tolist(), distances.tolist(), bounds.tolist(), strict=True):
@@ -133,11 +134,11 @@ def _compared(
     reference: Any, current: Any, cells: int, chance: Chance, score: Callable[[Any, Any], float | None], floor: str
 ) -> Compared:
     n = int(sum(current.values() if isinstance(current, Mapping) else current))
-    needed = smallest_sample(cells)
+    needed = smallest_sample(cells, chance.deff)
     if n < needed or cells < 2:
         return Compared(None, None, n, needed)
-    value, by_chance = score(reference, current), noise(reference, current)
-    statistic = effective_chi_square(reference, current)
+    value, by_chance = score(reference, current), noise(reference, current, chance.deff)
+    statistic = effective_chi_square(reference, current, chance.deff)
     if value is None or by_chance is None or statistic is None:
         return Compared(None, None, n, needed)
     excess = max(value - float(getattr(by_chance, floor)), 0.0)

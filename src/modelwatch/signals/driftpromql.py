@@ -15,6 +15,11 @@ IDS = f"{MODEL}, {VERSION}"
 FEATURE = f"{IDS}, feature_name"
 
 
+def _plain(value: float) -> str:
+    """Return a constant, whole numbers without a point."""
+    return str(int(value)) if value == int(value) else repr(value)
+
+
 def _relabelled(expression: str, new: str, old: str) -> str:
     return f'label_replace({expression}, "{new}", "$1", "{old}", "(.+)")'
 
@@ -52,7 +57,7 @@ def ks(selector: str, window: str, _objectives: Objectives) -> str:
 def ks_certainty(selector: str, window: str, objectives: Objectives) -> str:
     """Return KS as a multiple of what chance stays below; absent where no drift of a warning's size could be told."""
     n, m = feature_samples(selector, window), _max(names.FEATURE_REFERENCE_SAMPLES, selector, FEATURE)
-    bound = f"{objectives.chance.z!r} * sqrt(1 / ({n} > 0) + on ({FEATURE}) 1 / {m})"
+    bound = f"{objectives.chance.z!r} * sqrt({_plain(objectives.chance.deff)} / ({n} > 0) + on ({FEATURE}) 1 / {m})"
     times = f"{ks(selector, window, objectives)} / on ({FEATURE}) ({bound})"
     return f"({times} >= 1) or ({times} and on ({FEATURE}) {bound} <= {objectives.drift_warning!r})"
 
@@ -61,20 +66,26 @@ def ks_certainty(selector: str, window: str, objectives: Objectives) -> str:
 
 
 class Cells:
-    """Expressions of a comparison: per cell c and q, by group the totals n and m; labels of a group and of a cell."""
+    """Expressions of a comparison: per cell c and q, by group the totals n and m; labels of a group and of a cell.
 
-    def __init__(self, group: str, cell: str, c: str, q: str, n: str, m: str) -> None:
+    deff : the design effect, by which n is divided where chance is meant.
+    """
+
+    def __init__(self, group: str, cell: str, c: str, q: str, n: str, m: str, deff: float = 1.0) -> None:
         self.group, self.cell = group, cell
         self.q, self.n, self.m = f"({q})", f"({n})", f"({m})"
         self.s = f"(({c}) / on ({group}) group_left () ({n} > 0))"
         self.cells = f"count by ({group}) ({self.q})"
-        #: v = 1/n + 1/m
-        self.v = f"(1 / ({n} > 0) + on ({group}) 1 / {self.m})"
+        self.deff = deff
+        self.n_effective = self.n if deff == 1 else f"({self.n} / {_plain(deff)})"
+        #: v = deff/n + 1/m
+        self.v = f"({_plain(deff)} / ({n} > 0) + on ({group}) 1 / {self.m})"
 
     def _pooled(self) -> str:
-        sn = f"{self.s} * on ({self.group}) group_left () {self.n}"
+        n = self.n_effective
+        sn = f"{self.s} * on ({self.group}) group_left () {n}"
         qm = f"{self.q} * on ({self.group}) group_left () {self.m}"
-        return f"(({sn} + {qm}) / on ({self.group}) group_left () ({self.n} + on ({self.group}) {self.m}))"
+        return f"(({sn} + {qm}) / on ({self.group}) group_left () ({n} + on ({self.group}) {self.m}))"
 
     def psi(self) -> str:
         """Return PSI less its noise."""
@@ -101,11 +112,11 @@ class Cells:
 
     def enough(self, expression: str) -> str:
         """Return the expression where every cell has the values that it needs on average."""
-        needed = f"{self.n} >= on ({self.group}) {PER_BIN} * ({self.cells} > 1)"
+        needed = f"{self.n} >= on ({self.group}) {_plain(PER_BIN * self.deff)} * ({self.cells} > 1)"
         return f"({expression}) and on ({self.group}) ({needed})"
 
 
-def _binned(current: Metric, reference: Metric, of: str, selector: str, window: str) -> Cells:
+def _binned(current: Metric, reference: Metric, of: str, selector: str, window: str, deff: float) -> Cells:
     key = f"{IDS}, upper"
     upto = _buckets(current, selector, window, IDS)
     shares = _max(reference, selector, f"{IDS}, upper, lower")
@@ -117,10 +128,10 @@ def _binned(current: Metric, reference: Metric, of: str, selector: str, window: 
     share_below = f"sum by ({IDS}, lower) ({before})"
     q = f"({shares} - on ({IDS}, lower) group_left () {share_below}) or {first}"
     m = _max(names.PREDICTION_REFERENCE_SAMPLES, joined(selector, f'of="{of}"'), IDS)
-    return Cells(IDS, "upper", f"{here} - {below}", q, _total(current, selector, window, IDS), m)
+    return Cells(IDS, "upper", f"{here} - {below}", q, _total(current, selector, window, IDS), m, deff)
 
 
-def _counted(current: str, shares: str, total: str, m: str, group: str, cell: str) -> Cells:
+def _counted(current: str, shares: str, total: str, m: str, group: str, cell: str, deff: float) -> Cells:
     """Return the cells of categories: those of the reference, and one of all others where there are any."""
     shares = f"({shares} > 0)"
     key = f"{group}, {cell}"
@@ -128,10 +139,10 @@ def _counted(current: str, shares: str, total: str, m: str, group: str, cell: st
     rest = f"round(({total} and on ({group}) {shares}) - on ({group}) sum by ({group}) ({known})) > 0"
     unseen = f'label_replace({rest}, "{cell}", "__unseen__", "", "")'
     q = f"{shares} or {unseen} * 0"
-    return Cells(group, cell, f"{known} or {unseen}", q, f"({total} and on ({group}) {shares})", m)
+    return Cells(group, cell, f"{known} or {unseen}", q, f"({total} and on ({group}) {shares})", m, deff)
 
 
-def _categories(selector: str, window: str) -> Cells:
+def _categories(selector: str, window: str, deff: float = 1.0) -> Cells:
     name, by = names.FEATURE_CATEGORY.name, f"{FEATURE}, category"
     return _counted(
         increase_from_birth(name, selector, window, by),
@@ -140,18 +151,19 @@ def _categories(selector: str, window: str) -> Cells:
         _max(names.FEATURE_REFERENCE_SAMPLES, selector, FEATURE),
         FEATURE,
         "category",
+        deff,
     )
 
 
-def categories(selector: str, window: str, _objectives: Objectives) -> str:
+def categories(selector: str, window: str, objectives: Objectives) -> str:
     """Return the total variation of the categorical features beyond chance."""
-    cells = _categories(selector, window)
+    cells = _categories(selector, window, objectives.chance.deff)
     return cells.enough(cells.total_variation())
 
 
 def category_certainty(selector: str, window: str, objectives: Objectives) -> str | None:
     """Return their chi-square as a multiple of its limit; None without a reference, which has the sizes."""
-    cells = _categories(selector, window)
+    cells = _categories(selector, window, objectives.chance.deff)
     return cells.enough(cells.certainty(objectives)) if objectives.cells else None
 
 
@@ -163,7 +175,7 @@ def category_samples(selector: str, window: str) -> str:
 # -- answers -----------------------------------------------------------------------------------------------------------
 
 
-def _answers(selector: str, window: str) -> dict[str, Cells]:
+def _answers(selector: str, window: str, deff: float = 1.0) -> dict[str, Cells]:
     by = f"{IDS}, predicted_class"
     classes = _counted(
         increase_from_birth(names.PREDICTIONS.name, selector, window, by),
@@ -172,11 +184,12 @@ def _answers(selector: str, window: str) -> dict[str, Cells]:
         _max(names.PREDICTION_REFERENCE_SAMPLES, joined(selector, 'of="classes"'), IDS),
         IDS,
         "predicted_class",
+        deff,
     )
     return {
         "classes": classes,
-        "confidence": _binned(names.CONFIDENCE, names.CONFIDENCE_REFERENCE_CDF, "confidence", selector, window),
-        "value": _binned(names.PREDICTION_VALUE, names.VALUE_REFERENCE_CDF, "value", selector, window),
+        "confidence": _binned(names.CONFIDENCE, names.CONFIDENCE_REFERENCE_CDF, "confidence", selector, window, deff),
+        "value": _binned(names.PREDICTION_VALUE, names.VALUE_REFERENCE_CDF, "value", selector, window, deff),
     }
 
 
@@ -184,16 +197,17 @@ def _named(expressions: dict[str, str]) -> str:
     return " or ".join(f'label_replace({each}, "of", "{of}", "", "")' for of, each in expressions.items())
 
 
-def answers(selector: str, window: str, _objectives: Objectives) -> str:
+def answers(selector: str, window: str, objectives: Objectives) -> str:
     """Return the PSI of the classes, the confidence and the values beyond chance."""
-    return _named({of: cells.enough(cells.psi()) for of, cells in _answers(selector, window).items()})
+    each = _answers(selector, window, objectives.chance.deff).items()
+    return _named({of: cells.enough(cells.psi()) for of, cells in each})
 
 
 def answer_certainty(selector: str, window: str, objectives: Objectives) -> str | None:
     """Return their chi-square as a multiple of its limit; None without a reference."""
     if not objectives.cells:
         return None
-    each = _answers(selector, window).items()
+    each = _answers(selector, window, objectives.chance.deff).items()
     return _named({of: cells.enough(cells.certainty(objectives)) for of, cells in each})
 
 

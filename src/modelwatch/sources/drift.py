@@ -189,11 +189,13 @@ def _decision(signal: str, one: Sides, score: float | None, levels: Levels, coun
     chance, (profile, current) = counts.objectives.chance, one
     try:
         if signal == FEATURE_KS.name and score is not None and not isinstance(current, Mapping):
-            return decide_ks_score(score, profile.size, sum(current), levels, chance=chance, window=span)
+            return decide_ks_score(
+                score, profile.size, sum(current), levels, chance=chance, deff=chance.deff, window=span
+            )
         cells = profile.shown_counts if isinstance(profile, NumericProfile) else profile.counts
         if signal == CATEGORY_DRIFT.name:
-            return decide_categories(cells, current, levels, chance=chance, window=span)
-        return decide_psi(cells, current, levels, chance=chance, window=span)
+            return decide_categories(cells, current, levels, chance=chance, deff=chance.deff, window=span)
+        return decide_psi(cells, current, levels, chance=chance, deff=chance.deff, window=span)
     except ModelwatchError as error:  # no feature blinds another
         return Decision("cannot_tell", None, None, None, profile.size, 0, None, str(error))
 

@@ -19,6 +19,7 @@ class Chance(NamedTuple):
 
     series : drift scores watched in the model.
     evaluations : looks at each of them in 30 days.
+    deff : the design effect of the model's requests, as many of which say as much as one that is independent.
 
     Examples
     --------
@@ -29,6 +30,7 @@ class Chance(NamedTuple):
 
     series: int = 50
     evaluations: int = EVALUATIONS
+    deff: float = 1.0
 
     @property
     def alpha(self) -> float:
