@@ -147,8 +147,8 @@ def _labels(name: str, waiting: int, newest: float | None, now: float) -> Findin
     if newest is None and not waiting:
         return Finding(check, "ok", "no predictions are kept for review yet")
     if newest is None or now - newest > LABELS_STALE_S:
-        when = "never" if newest is None else f"{(now - newest) / 86_400:.0f} days ago"
-        return Finding(check, "warning", f"the last one came {when}; {waiting:,} predictions wait.",
+        last = "none has come" if newest is None else f"the last one came {(now - newest) / 86_400:.0f} days ago"
+        return Finding(check, "warning", f"{last}; {waiting:,} predictions wait.",
                        "Review some (page Review), or send them to /feedback: accuracy cannot be told.")  # fmt: skip
     return Finding(check, "ok", f"the last one came {(now - newest) / 3600:.1f} h ago; {waiting:,} predictions wait")
 
