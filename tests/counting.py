@@ -14,8 +14,9 @@ from prometheus_client.parser import text_string_to_metric_families
 import modelwatch
 from modelwatch.clock import SteadyClock
 from modelwatch.kernel import Kernel
+from modelwatch.record import lifetime
 from modelwatch.record.recorder import Recorder
-from modelwatch.record.worker import Worker, _every_worker
+from modelwatch.record.worker import Worker
 from modelwatch.schema import ModelSchema
 from modelwatch.store.live import Key
 from modelwatch.store.reader import Changes, HostState, LiveReader
@@ -122,7 +123,7 @@ def read_rows(path: Path, clock: SteadyClock | None = None) -> tuple[Changes, Ho
 
 def close_everything() -> None:
     """Close the connections of the workers of a test: a garbage collector may be slow, and Python 3.13 warns."""
-    for worker in list(_every_worker):
+    for worker in lifetime.every(Worker):
         if not worker.is_running():
             worker.writer._forget_connection()
             worker.reader.close()

@@ -369,8 +369,9 @@ def test_transactions_that_wait_for_each_other_both_end(postgres: Postgres, open
     with ThreadPoolExecutor(2) as pool:
         for done in [pool.submit(stores[i].database.write, partial(work, i)) for i in (0, 1)]:
             done.result(60)
-    assert len(turns) == 3
-    assert sum(store.database.tried_again for store in stores) == 1
+    again = sum(store.database.tried_again for store in stores)
+    assert len(turns) == 2 + again
+    assert again >= 1  # more when the same two meet again
 
 
 def consistent(store: Store) -> set[str]:

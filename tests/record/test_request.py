@@ -159,3 +159,18 @@ def test_ids_are_unguessable(monitor):
     assert all(len(bytes.fromhex(found)) == 16 for found in made)
     request = monitor.request("/p")
     assert request.id == request.id
+
+
+def test_an_id_of_ones_own_is_used_before_one_is_made(monitor):
+    """It is taken once, and only where no id was handed out; what is no id is refused."""
+    with monitor.request("/p") as request:
+        request.use_id("0f" * 16)
+        request.use_id("1e" * 16)
+        assert request.id == "0f" * 16
+    with monitor.request("/p") as request:
+        made = request.id
+        request.use_id("0f" * 16)
+        assert request.own_id() == made
+        for wrong in ("", "0F" * 16, "0f" * 17, "0f" * 16 + "\n"):
+            with pytest.raises(ValueError, match="32 hexadecimal digits"):
+                request.use_id(wrong)

@@ -2,22 +2,19 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
-import os
-import sys
 import threading
 import time
-import weakref
 from collections import Counter, deque
 from collections.abc import Callable, Iterable, Sequence
 from functools import partial
 from itertools import islice
 from pathlib import Path
-from typing import Any
 
 from modelwatch.errors import ModelwatchError, StoreUnavailable
+from modelwatch.groundtruth.asked import Asked
 from modelwatch.groundtruth.store import Labelled, Sample, Store, TrueLabel
+from modelwatch.record import lifetime
 
 logger = logging.getLogger("modelwatch")
 
@@ -31,50 +28,10 @@ BUSY_S = 1.0  # how long the thread waits for the transactions of others
 AGAIN_S = 0.05  # after a store that was busy
 REST_S = 1.0  # after a store that was not there
 PURGE_EVERY_S = 60.0
-FORK_WAIT_S = 0.1
 EXIT_WAIT_S = 3.0
 QUIET_S = 60.0  # between two log lines
 
 _writers: dict[str, Writer] = {}
-_every_writer: weakref.WeakSet[Writer] = weakref.WeakSet()
-_guard = threading.RLock()
-
-
-class _Asked:
-    """Labels that a caller waits for."""
-
-    __slots__ = ("answers", "done", "error", "gone", "labels", "lock", "taken")
-
-    def __init__(self, labels: Sequence[TrueLabel]) -> None:
-        self.labels = labels
-        self.lock, self.done = threading.Lock(), threading.Event()
-        self.taken = self.gone = False
-        self.answers: list[Labelled] = []
-        self.error: BaseException | None = None
-
-    def take(self) -> bool:
-        """Begin to write it, unless its caller has gone away."""
-        with self.lock:
-            self.taken = not self.gone
-            return self.taken
-
-    def put_back(self) -> None:
-        """Stop writing it: nothing came of it, and nothing will if its caller has gone away meanwhile."""
-        with self.lock:
-            self.taken = False
-
-    def leave(self) -> str:
-        """Let the caller go away, unless the answer has just come; return what can be said of the labels."""
-        with self.lock:
-            self.gone = not self.done.is_set()
-            return "answered" if not self.gone else "perhaps taken" if self.taken else "not taken"
-
-    def answer(self, answers: list[Labelled], error: BaseException | None = None) -> bool:
-        """Give the answer; return whether anybody still waits for it."""
-        with self.lock:
-            self.answers, self.error = answers, error
-            self.done.set()
-            return not self.gone
 
 
 class Writer:
@@ -106,13 +63,12 @@ class Writer:
         self._dropped: Counter[str] = Counter()
         self._followed: set[Path] = set()
         self._renew()
-        _every_writer.add(self)
-        _close_with_child()
+        lifetime.look_after(self)
 
     def _renew(self) -> None:
         self._samples: deque[Sample] = deque()
-        self._asked: deque[_Asked] = deque()
-        self._writing: list[_Asked] = []  # taken from there
+        self._asked: deque[Asked] = deque()
+        self._writing: list[Asked] = []  # taken from there
         self._drops: deque[str] = deque()  # not counted yet: append is atomic, whoever interrupts whom
         self._counting = threading.Lock()
         self._wake, self._stopping = threading.Event(), threading.Event()
@@ -132,7 +88,7 @@ class Writer:
         ------
         ConfigError, MissingExtra   the URL cannot be used.
         """
-        with _guard:
+        with lifetime.guard:
             if url not in _writers:
                 _writers[url] = cls(Store(url, busy_s=BUSY_S), max_bytes)
             return _writers[url]
@@ -184,7 +140,7 @@ class Writer:
         waiting = sum(len(other.labels) for other in [*list(self._asked), *self._writing])
         if waiting >= MOST_LABELS or not self._start():
             raise StoreUnavailable(f"store: more labels wait than {self.store.database.where!r} takes. Send it again.")
-        asked = _Asked(labels)
+        asked = Asked(labels)
         self._asked.append(asked)
         self._wake.set()
         if not asked.done.wait(timeout_s) and (known := asked.leave()) != "answered":
@@ -229,7 +185,7 @@ class Writer:
         """Start the thread, unless it runs. Return False when the interpreter is ending."""
         if self._thread is not None and self._thread.is_alive():
             return True
-        with _guard:
+        with lifetime.guard:
             if self._thread is not None and self._thread.is_alive():
                 return True
             self._stopping.clear()
@@ -304,11 +260,11 @@ class Writer:
             self._writing = []
         return False
 
-    def _refuse(self, batch: Sequence[_Asked], error: BaseException) -> None:
+    def _refuse(self, batch: Sequence[Asked], error: BaseException) -> None:
         for asked in batch:
             asked.answer([], error)
 
-    def _take(self, batch: Sequence[_Asked]) -> None:
+    def _take(self, batch: Sequence[Asked]) -> None:
         with self.io:
             answers = self.store.label_many([label for asked in batch for label in asked.labels])
         self._succeeded()
@@ -421,54 +377,18 @@ class Writer:
 
     # -- fork ----------------------------------------------------------------------------------------------------------
 
+    def locks(self) -> list[threading.Lock]:
+        """Return the locks that a fork waits for."""
+        return [self.io]
+
     def after_fork(self) -> None:
         """Begin anew in the child: what waited is the parent's to write, and its thread is not here."""
         self.stored, self.kept, self._dropped = 0, None, Counter()
         self._renew()
 
 
-@atexit.register
+@lifetime.at_end
 def _close_all() -> None:
     deadline = time.monotonic() + EXIT_WAIT_S
-    for writer in list(_every_writer):
+    for writer in lifetime.every(Writer):
         writer.close(max(0.1, deadline - time.monotonic()))
-
-
-def _close_with_child(_: object = None) -> None:
-    """In a child of multiprocessing, which ends without `atexit`: close with its own finalizers."""
-    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
-    if process is not None and util is not None and process.parent_process() is not None:
-        util.Finalize(None, _close_all, exitpriority=10)
-
-
-_held: dict[int, list[threading.Lock]] = {}  # by the thread that forks
-
-
-def _before_fork() -> None:
-    """Wait, shortly, until no thread of ours is inside the store: its locks could never be released in the child."""
-    held = _held[threading.get_ident()] = []
-    deadline = time.monotonic() + FORK_WAIT_S
-    for writer in list(_every_writer):
-        lock = writer.io
-        if lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-            held.append(lock)
-
-
-def _after_fork_in_parent() -> None:
-    for lock in _held.pop(threading.get_ident(), ()):
-        lock.release()
-
-
-def _after_fork_in_child() -> None:
-    global _guard  # noqa: PLW0603 - the lock may be held by a thread that is gone
-    _held.clear()
-    _guard = threading.RLock()
-    for writer in list(_every_writer):
-        writer.after_fork()
-    util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None:  # a child of multiprocessing forgets the finalizers of its parent, and then calls this
-        util.register_after_fork(_close_with_child, _close_with_child)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)

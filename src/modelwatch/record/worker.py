@@ -2,14 +2,11 @@
 
 from __future__ import annotations
 
-import atexit
 import logging
 import os
 import sqlite3
-import sys
 import threading
 import time
-import weakref
 from collections import deque
 from collections.abc import Mapping
 from pathlib import Path
@@ -18,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 from modelwatch import names
 from modelwatch.clock import SteadyClock
 from modelwatch.errors import DamagedData, ModelwatchError
+from modelwatch.record import lifetime
 from modelwatch.record.faults import Faults
 from modelwatch.record.recorder import LOCK_S, Recorder
 from modelwatch.record.resources import Resources
@@ -37,16 +35,13 @@ FOLD_EVERY_S = 0.25
 COMMIT_EVERY_S = 1.0
 LOCK_WAIT_S = 0.5  # for the file lock of SQLite, in the folding thread
 AGAIN_S = 0.05  # between two tries at a locked file while somebody waits
-FORK_WAIT_S = 0.1
 EXIT_WAIT_S = 2.5  # a server needs two seconds more for itself, and what stops services waits for five
 GOODBYE_WAIT_S = 0.5  # at the end, when every event is stored
 RATE_EVERY_S = 0.5  # between two samples of the number of requests
 RATE_WINDOW_S = 60.0
 
 _workers: dict[Path, Worker] = {}
-_every_worker: weakref.WeakSet[Worker] = weakref.WeakSet()
 _inherited: list[object] = []  # SQLite connections of a parent: never closed in a child
-_guard = threading.RLock()  # a __del__ or a signal handler may come back in
 
 
 class Worker:
@@ -71,8 +66,7 @@ class Worker:
         self._schemas: dict[Key, str] = {}
         self.spans = EVERYDAY  # as the configuration of its models scales time
         self._renew()
-        _every_worker.add(self)
-        _close_with_child()
+        lifetime.look_after(self)
 
     def _renew(self) -> None:
         self.io = threading.Lock()  # held while SQLite is at work, so that a fork does not happen then
@@ -97,7 +91,7 @@ class Worker:
     def of(cls, path: Path) -> Worker:
         """Return this process's worker for a `live.db`, made when there is none."""
         path = Path(os.path.abspath(path))  # noqa: PTH100 - resolve() would follow links, and fail on a loop
-        with _guard:
+        with lifetime.guard:
             worker = _workers.get(path)
             if worker is None:
                 worker = _workers[path] = cls(path)
@@ -115,7 +109,7 @@ class Worker:
 
     def start(self) -> bool:
         """Start the folding thread, unless it runs. Return False when the interpreter is ending."""
-        with _guard:
+        with lifetime.guard:
             if self._thread is not None and self._thread.is_alive():
                 return True
             self._stopping.clear()
@@ -392,10 +386,10 @@ class Worker:
 # -- the end of the process, and its children --------------------------------------------------------------------------
 
 
-@atexit.register
+@lifetime.at_end
 def _close_all() -> None:
     """Close every worker within one time-out; one that was closed in vain, and counted nothing since, had its own."""
-    left = {worker: worker.unstored() for worker in list(_every_worker)}
+    left = {worker: worker.unstored() for worker in lifetime.every(Worker)}
     workers = [worker for worker, n in left.items() if not (n and n == worker.said)]
     patience = EXIT_WAIT_S if any(left[worker] for worker in workers) else GOODBYE_WAIT_S
     deadline = time.monotonic() + patience
@@ -403,43 +397,3 @@ def _close_all() -> None:
         worker.ask_to_stop(patience)
     for worker in workers:
         worker.close(max(0.0, deadline - time.monotonic()))
-
-
-def _close_with_child(_: object = None) -> None:
-    """In a child of multiprocessing, which ends without `atexit`: close with its own finalizers."""
-    process, util = sys.modules.get("multiprocessing.process"), sys.modules.get("multiprocessing.util")
-    if process is not None and util is not None and process.parent_process() is not None:
-        util.Finalize(None, _close_all, exitpriority=10)
-
-
-_held: dict[int, list[Any]] = {}  # by the thread that forks
-
-
-def _before_fork() -> None:
-    """Wait, shortly, until no thread of ours is inside SQLite or a fold: it could never leave it in the child."""
-    held = _held[threading.get_ident()] = []
-    deadline = time.monotonic() + FORK_WAIT_S
-    for worker in list(_every_worker):
-        for lock in worker.locks():
-            if lock.acquire(timeout=max(0.0, deadline - time.monotonic())):
-                held.append(lock)
-
-
-def _after_fork_in_parent() -> None:
-    for lock in _held.pop(threading.get_ident(), ()):
-        lock.release()
-
-
-def _after_fork_in_child() -> None:
-    global _guard  # noqa: PLW0603 - the lock may be held by a thread that is gone
-    _held.clear()
-    _guard = threading.RLock()
-    for worker in list(_every_worker):
-        worker.after_fork()
-    util: Any = sys.modules.get("multiprocessing.util")
-    if util is not None:  # a child of multiprocessing forgets the finalizers of its parent, and then calls this
-        util.register_after_fork(_close_with_child, _close_with_child)
-
-
-if hasattr(os, "register_at_fork"):
-    os.register_at_fork(before=_before_fork, after_in_parent=_after_fork_in_parent, after_in_child=_after_fork_in_child)
