@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import gc
 import math
 import threading
 import time
 
 import pytest
+from prometheus_client import CollectorRegistry, generate_latest
 
 from modelwatch import SLOTracker
 from modelwatch.slotracker import PERIOD_S
@@ -87,6 +89,29 @@ def test_own_objectives() -> None:
     tracker.record_measurement("latency", 0.2)
     tracker.record_measurement("latency", 0.05)
     assert tracker.check_slo_status()["latency"] == {"compliance": 0.5, "threshold": 0.5, "status": "✓ MEETING SLO"}
+
+
+def test_the_gauge_is_of_what_was_measured() -> None:
+    """0 to 100 by model and type, worked out when it is read; no series without a measurement, and none of who is gone."""
+    registry = CollectorRegistry()
+    tracker, other = (SLOTracker(model, registry=registry) for model in ("a", "b"))
+    for seconds in (0.1, 0.2, 0.3, 9.0):
+        tracker.record_measurement("latency_p95", seconds)
+    other.record_measurement("accuracy", 0.2)
+    name = "ml_slo_compliance_percentage"
+    text = generate_latest(registry).decode()
+    assert text.count(f"# TYPE {name} gauge") == 1
+    assert [line for line in text.splitlines() if line.startswith(name)] == [
+        f'{name}{{model_name="a",slo_type="latency_p95"}} 75.0',
+        f'{name}{{model_name="b",slo_type="accuracy"}} 0.0',
+    ]
+    del other
+    gc.collect()
+    assert registry.get_sample_value(name, {"model_name": "b", "slo_type": "accuracy"}) is None
+    again = SLOTracker("a", registry=registry)
+    again.record_measurement("latency_p95", 0.1)
+    assert registry.get_sample_value(name, {"model_name": "a", "slo_type": "latency_p95"}) == 100.0
+    assert generate_latest(CollectorRegistry()) == b""
 
 
 def test_threads_lose_nothing() -> None:

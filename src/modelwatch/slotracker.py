@@ -2,14 +2,21 @@
 
 from __future__ import annotations
 
+import itertools
 import math
 import threading
 import time
 from collections import deque
-from collections.abc import Callable, Mapping
-from typing import Any, TypedDict
+from collections.abc import Callable, Iterator, Mapping
+from typing import TYPE_CHECKING, Any, ClassVar, TypedDict
+from weakref import WeakKeyDictionary, WeakSet
 
+from modelwatch import names
 from modelwatch.errors import fault
+
+if TYPE_CHECKING:
+    from prometheus_client import CollectorRegistry
+    from prometheus_client.core import GaugeMetricFamily
 
 PERIOD_S = 30 * 24 * 3600
 SLICE_S = 3600  # measurements leave by the hour
@@ -33,6 +40,7 @@ DEFAULTS: dict[str, Target] = {
     "throughput": {"target": 1000.0, "threshold": 0.95},
     "cost": {"target": 0.05, "threshold": 0.95},
 }
+_MADE = itertools.count()
 LOWER_IS_BETTER = frozenset({"latency", "latency_p95", "error_rate", "cost"})
 
 
@@ -62,17 +70,58 @@ class _Counts:
             self.total -= total
 
 
+class _Exported:
+    """The gauge of all trackers of one registry, worked out when it is read; whoever is gone is not in it any more.
+
+    Of two trackers of one model and type the later one is exported.
+    """
+
+    of: ClassVar[WeakKeyDictionary[CollectorRegistry, _Exported]] = WeakKeyDictionary()
+    making = threading.Lock()
+
+    def __init__(self) -> None:
+        self.trackers: WeakSet[SLOTracker] = WeakSet()
+
+    @classmethod
+    def add(cls, registry: CollectorRegistry, tracker: SLOTracker) -> None:
+        with cls.making:
+            found = cls.of.get(registry)
+            if found is None:
+                found = cls.of[registry] = cls()
+                registry.register(found)
+            found.trackers.add(tracker)
+
+    def describe(self) -> list[GaugeMetricFamily]:
+        from prometheus_client.core import GaugeMetricFamily
+
+        return [GaugeMetricFamily(names.COMPLIANCE.name, names.COMPLIANCE.help, labels=("model_name", "slo_type"))]
+
+    def collect(self) -> Iterator[GaugeMetricFamily]:
+        (family,) = self.describe()
+        found = {}
+        for tracker in sorted(self.trackers, key=lambda tracker: tracker.made):
+            for slo in tracker.slos:
+                compliance = tracker.calculate_compliance(slo)
+                if compliance is not None:
+                    found[tracker.model_name, slo] = 100 * compliance
+        for labels, value in found.items():
+            family.add_metric(labels, value)
+        yield family
+
+
 class SLOTracker:
     """Which share of measurements met their objective in the last 30 days. Threads may share it.
 
-    A measurement costs the same however many there were: what is kept is two numbers an hour and objective. The
-    compliance is exported when somebody asks for it, not with every record.
+    A measurement costs the same however many there were: what is kept is two numbers an hour and objective. The gauge
+    `ml_slo_compliance_percentage` (0 to 100) is worked out when the registry is read, not with every record.
 
     Parameters
     ----------
     model_name : whose objectives these are.
     slos : {type: {"target": …, "threshold": …}}, instead of the brief's or beside them.
     clock : Unix time; tests pass their own.
+    registry : of prometheus_client, that exports the compliance of what was measured; None exports nothing. The gauge
+        is of this process alone; of a service with several workers `modelwatch serve` has it.
 
     Examples
     --------
@@ -86,7 +135,11 @@ class SLOTracker:
     """
 
     def __init__(
-        self, model_name: str, slos: Mapping[str, Target] | None = None, clock: Callable[[], float] = time.time
+        self,
+        model_name: str,
+        slos: Mapping[str, Target] | None = None,
+        clock: Callable[[], float] = time.time,
+        registry: CollectorRegistry | None = None,
     ) -> None:
         self.model_name = model_name
         self.slos: dict[str, Target] = {**DEFAULTS, **(slos or {})}
@@ -94,6 +147,9 @@ class SLOTracker:
         self._clock, self._lock = clock, threading.Lock()
         self._counts = {slo: _Counts() for slo in self.slos}
         self._targets = {slo: (one["target"], slo in LOWER_IS_BETTER) for slo, one in self.slos.items()}
+        self.made = next(_MADE)
+        if registry is not None:
+            _Exported.add(registry, self)
 
     def record_measurement(self, slo_type: str, value: float) -> None:
         """Count one measurement: a latency in seconds, a ratio of 0 to 1, requests per second, or a cost.
