@@ -376,10 +376,15 @@ class Browser:
         self._in.close()
 
 
+def chromium() -> str | None:
+    """Return the path of the browser; None where there is none."""
+    return shutil.which("chromium") or shutil.which("chromium-browser")
+
+
 @pytest.fixture(scope="session")
 def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     """Return a real browser; where there is none, skip, but fail where the run says that it must be there."""
-    program = shutil.which("chromium") or shutil.which("chromium-browser")
+    program = chromium()
     if program is None:
         if os.environ.get("CI") == "true":
             pytest.fail("CI=true and there is no chromium on the PATH. Install the package chromium.")

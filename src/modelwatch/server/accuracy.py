@@ -8,9 +8,15 @@ from typing import Any, NamedTuple
 from markupsafe import Markup
 
 from modelwatch.server import dots, words
+from modelwatch.server.standing import Standing
 from modelwatch.server.words import DASH, NBSP, clean, finite, number, percent, plural
 
-WORDS = {"ok": "OK", "warn": "Below objective", "unk": "Cannot tell", "none": "No objective"}
+WORDS = {
+    "ok": "OK", "crit": "Far below", "warn": "Below objective", "info": "Below, no alert", "unk": "Cannot tell",
+    "none": "No objective",
+}  # fmt: skip
+ALERT = "LowModelAccuracy"
+QUIET = "The alert, which counts labels as they come, does not fire."
 GAUGE = 27  # pixels; three dashes
 Plain = Mapping[str, Any]
 
@@ -18,7 +24,8 @@ Plain = Mapping[str, Any]
 class Accuracy(NamedTuple):
     """What is known of how right a model is.
 
-    state : warn only where the whole interval is below the objective; none where there is no objective.
+    state : that of the alert LowModelAccuracy; where none are evaluated, warn only where the whole interval is below
+    the objective. info where it is, but the alert does not fire; none where there is no objective.
     number, unit : the large number; words where there is none.
     interval : "75.7–80.8 %", empty where there is no number.
     of : the labels that it is from, in words. judged : the objective, and how it stands to it.
@@ -40,8 +47,26 @@ class Accuracy(NamedTuple):
         return WORDS[self.state]
 
 
-def accuracy(model: Plain | None) -> Accuracy:
-    """Return how right a model of a status is, from the view over its last labels."""
+def accuracy(model: Plain | None, standing: Standing | None = None) -> Accuracy:
+    """Return how right a model of a status is: the state of its alert, the numbers of its last labels."""
+    found = _seen(model)
+    state = judged_by(standing, found.state, ALERT)
+    if state == found.state:
+        return found
+    if state == "info":
+        return found._replace(state=state, evidence=f"{found.evidence} {QUIET}")
+    told = standing.of(ALERT)[0].description if standing is not None else ""
+    return found._replace(state=state, clause="accuracy is below its limit", evidence=f"{found.evidence} {told}")
+
+
+def judged_by(standing: Standing | None, seen: str, name: str, **labels: str) -> str:
+    """Return the state of what a view finds below its limit: that of the alert, where alerts are evaluated."""
+    if standing is None or standing.reason:
+        return seen
+    return standing.state_of(name, **labels) or ("info" if seen == "warn" else seen)
+
+
+def _seen(model: Plain | None) -> Accuracy:
     if model is None:
         return _unknown("no model has reported yet", "Start the service that serves your model.", "No model")
     quality: Plain | None = model.get("quality")

@@ -331,3 +331,19 @@ def bar(share: float | None, *, height: int = 10, tone: str = "") -> str:
         part = 100 * min(1.0, max(0.0, known))
         whole += f'<rect class="{f"bf {tone}".strip()}" width="{part:.4g}%" height="{height}" rx="2"/>'
     return f'<svg class="share" width="100%" height="{height}" aria-hidden="true">{whole}</svg>'
+
+
+def lane(spans: Sequence[tuple[float, float]], begin: float, until: float, *, height: int = 14) -> str:
+    """Return one row of a timeline: a bar for each (from, to) in unix seconds, three pixels wide at least.
+
+    It is hidden from readers, since its words stand beside it.
+    """
+    wide = until - begin
+    grid = "".join(f'<line class="grid" x1="{x}%" x2="{x}%" y1="0" y2="{height}"/>' for x in (0, 25, 50, 75, 100))
+    bars = []
+    for start, end in spans:
+        low, high = (min(1.0, max(0.0, (t - begin) / wide)) for t in (start, end))
+        if end >= begin and start <= until and wide > 0:
+            place = f'x="{100 * low:.4g}%" width="{max(0.5, 100 * (high - low)):.4g}%"'
+            bars.append(f'<rect class="bf s" {place} y="3" height="{height - 6}" rx="2"/>')
+    return f'<svg class="share" width="100%" height="{height}" aria-hidden="true">{grid}{"".join(bars)}</svg>'

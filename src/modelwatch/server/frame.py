@@ -22,11 +22,13 @@ from modelwatch.server.standing import standing_of
 from modelwatch.server.words import clean, finite
 
 HEALTH, QUALITY, MONITOR, REVIEW = "Health", "Quality", "Monitor", "Review"
-DRIFT, ALERTS_PAGE, SLOS, SETTINGS = "Drift", "Alerts", "SLOs", "Settings"
+DRIFT, RESOURCES, ALERTS_PAGE, SLOS, RUNBOOKS = "Drift", "Resources", "Alerts", "SLOs", "Runbooks"
+SETTINGS = "Settings"
 PATHS = {
-    HEALTH: "/", QUALITY: "/quality", DRIFT: "/drift", ALERTS_PAGE: "/alerts", SLOS: "/slos", REVIEW: "/review",
-    MONITOR: "/monitor", SETTINGS: "/settings",
+    HEALTH: "/", QUALITY: "/quality", DRIFT: "/drift", RESOURCES: "/resources", ALERTS_PAGE: "/alerts", SLOS: "/slos",
+    REVIEW: "/review", RUNBOOKS: "/runbooks", MONITOR: "/monitor", SETTINGS: "/settings",
 }  # fmt: skip
+FEW = 8  # models that the menu shows without a field to search them
 _WORST_FIRST = ("crit", "warn", "unk", "ok")
 _ICON_COLOURS = {
     "ok": "#00695a",
@@ -60,6 +62,15 @@ class Choice(NamedTuple):
     picture: Markup
 
 
+class Act(NamedTuple):
+    """What to do about a verdict: words of a link, where it leads, and since when it is needed."""
+
+    words: str
+    href: str
+    since: str = ""
+    age: str = ""
+
+
 class Tab(NamedTuple):
     """A page in the navigation, with the state of what it tells, or how much waits there."""
 
@@ -69,6 +80,11 @@ class Tab(NamedTuple):
     word: str
     current: bool
     waits: str = ""
+
+    @property
+    def judged(self) -> bool:
+        """Whether what the page tells has a state."""
+        return bool(self.word) or bool(self.waits)
 
 
 @cache
@@ -158,10 +174,12 @@ def frame(
     status: Mapping[str, Any], chosen: Mapping[str, Any] | None, base: str, model: str | None, page: str
 ) -> dict[str, str]:
     """Return the changing parts of the head, which all pages share."""
-    menu = ""
-    if chosen is not None:
-        choices = _choices(status, chosen, base, page)
-        menu = render("menu", choices=choices, fleet=_fleet(choices), one=len(choices) == 1)
+    choices = [] if chosen is None else _choices(status, chosen, base, page)
+    owner = status.get("owner")
+    menu = render(
+        "menu", choices=choices, fleet=_fleet(choices), one=len(choices) == 1, many=len(choices) > FEW,
+        service=clean(status.get("service", "")), owner=clean(owner) if owner else "",
+    )  # fmt: skip
     return {
         "fresh": render("fresh", now=words.clock(status.get("now"), seconds=True), **_age(status)),
         "strip": render("strip", **_strip(status) | ({} if page == HEALTH else {"window": ""})),
@@ -173,8 +191,8 @@ def frame(
 def _tabs(
     status: Mapping[str, Any], chosen: Mapping[str, Any] | None, base: str, model: str | None, page: str
 ) -> list[Tab]:
-    right = accuracy(chosen).state
     standing = standing_of(status, chosen)
+    right = accuracy(chosen, standing).state
     alerts, alerts_said, firing = alerts_tab(standing)
     drift, slos = drift_verdict(moved(chosen, standing)), slos_verdict(budgets(status, chosen, standing))
     states = {
@@ -185,11 +203,14 @@ def _tabs(
         SLOS: slos.state,
         MONITOR: itself(status).verdict.state,
         SETTINGS: "ok",
+        RESOURCES: "ok",
         REVIEW: "ok",
+        RUNBOOKS: "ok",
     }
     waiting = finite(((chosen or {}).get("quality") or {}).get("waiting"))
     count = words.number(waiting) if waiting else ""
     said = {name: VERDICTS.get(state, "") for name, state in states.items()} | {QUALITY: WORDS[right]}
+    said |= {RESOURCES: "", RUNBOOKS: ""}
     said |= {SETTINGS: "", DRIFT: drift.word, ALERTS_PAGE: alerts_said, SLOS: slos.word}
     said[REVIEW] = f"{words.plural(waiting, 'sample waits', 'samples wait')} for a label" if waiting else ""
     waits = {REVIEW: count, ALERTS_PAGE: firing}
@@ -221,11 +242,11 @@ def tab_icon(state: str) -> str:
 
 
 def band(
-    verdict: Verdict, page: str = "", model: Mapping[str, Any] | None = None, act: tuple[str, str] | None = None
+    verdict: Verdict, page: str = "", model: Mapping[str, Any] | None = None, act: Act | None = None
 ) -> dict[str, str]:
     """Return the parts that say the state of a page, to those who see it and to those who hear it.
 
-    act : words of a link, and where it leads.
+    act : what to do, at the side.
     """
     title = page_title(verdict.word, page, model)
     return {
@@ -250,18 +271,12 @@ def _age(status: Mapping[str, Any]) -> dict[str, Any]:
 
 
 def _strip(status: Mapping[str, Any]) -> dict[str, Any]:
-    """Return what stands in the line under the header: whose service, which windows, and the notes."""
+    """Return what stands beside the tabs: which windows, and the notes."""
     scale = finite(status.get("time_scale"))
     notes = [clean(note, 200) for note in status.get("notes") or ()]
     if scale is not None and scale not in {0.0, 1.0}:
         notes.insert(0, f"time runs {scale:g} times faster: every window is that much shorter")
-    owner = status.get("owner")
-    return {
-        "service": clean(status.get("service", "")),
-        "owner": clean(owner) if owner else "",
-        "window": words.span(finite(status.get("window_s"))),
-        "notes": notes,
-    }
+    return {"window": words.span(finite(status.get("window_s"))), "notes": notes}
 
 
 def _choices(status: Mapping[str, Any], chosen: Mapping[str, Any], base: str, page: str) -> list[Choice]:

@@ -19,6 +19,7 @@ TITLES = {
 }
 _OUTCOMES = {"ok": "ok", "firing": "warn"}  # every other outcome is one that cannot tell
 SHORT = 100  # characters of evidence that leave room for a second sentence on one line
+LONG = 130  # characters of evidence that are one line
 _WORST_FIRST = ("crit", "warn", "unk", "info", "ok", "none")
 
 Model = Mapping[str, Any]
@@ -58,6 +59,7 @@ class View:
     """One model of a status with the clock and the window that its numbers belong to."""
 
     def __init__(self, status: Mapping[str, Any], model: Model) -> None:
+        self.model = model
         self.now = finite(status.get("now")) or 0.0
         self.window = words.span(finite(status.get("window_s")))
         self.data_age_s = finite(status.get("data_age_s"))
@@ -163,7 +165,8 @@ def _fires(view: View, standing: Standing) -> Verdict:
     told = [alert for alert in standing.firing if alert.state in {"crit", "warn"}]
     titles = list(dict.fromkeys(alert.title for alert in told))
     others = f" Also: {words.listed(titles[1:4])}." if len(titles) > 1 else ""
-    described = f"{told[0].description}{others}"
+    first = told[0].description
+    described = f"{first}{others}" if len(first) + len(others) < LONG else first
     good = [t for t in _titles(view.checks) if all(c.state in {"ok", "none"} for c in view.checks if c.title == t)]
     still = f" Still OK: {words.listed(good).lower()}." if good and len(described) < SHORT else ""
     more = "" if len(titles) == 1 else f", and {words.plural(len(titles) - 1, 'more alert fires', 'more alerts fire')}"
@@ -202,11 +205,12 @@ def _all_well(view: View) -> str:
     if view.detail("p95_s") is not None:
         parts.append(f"95{NBSP}% answered within {words.latency(view.detail('p95_s'))}")
     if view.standing is not None:
-        return f"{sentence(', '.join(parts))} {_alerts_answered(view.standing)}"
+        return f"{sentence(', '.join(parts))} {alerts_answered(view.standing)}"
     return f"{sentence(', '.join(parts))} {_checks_answered(len(view.checks))}"
 
 
-def _alerts_answered(standing: Standing) -> str:
+def alerts_answered(standing: Standing) -> str:
+    """Return how many alerts were checked, and whether all have an answer."""
     silent = len(standing.silent)
     checked = words.plural(standing.count, "alert was checked", "alerts were checked")
     return f"{checked}; {f'{silent} without an answer' if silent else 'all have an answer'}."

@@ -5,15 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
-from modelwatch import names
 from modelwatch.server import words
-from modelwatch.server.accuracy import accuracy
+from modelwatch.server.budgets import budgets
 from modelwatch.server.frame import (
     ALERTS_PAGE,
     HEALTH,
     MONITOR,
     PATHS,
     QUALITY,
+    RUNBOOKS,
+    SLOS,
+    Act,
     band,
     choose,
     document,
@@ -22,9 +24,12 @@ from modelwatch.server.frame import (
     query,
     render,
 )
-from modelwatch.server.health import VERDICTS, View, verdict
+from modelwatch.server.health import VERDICTS, View, alerts_answered, sentence, verdict
 from modelwatch.server.itself import Line, itself
-from modelwatch.server.panels import confidence, errors_by_type, panels, shares_over_time
+from modelwatch.server.overview import SHOWN_FIRING, budget_lines, ended_lines, firing_lines, moment
+from modelwatch.server.panels import panels
+from modelwatch.server.rightpanel import right_panel
+from modelwatch.server.standing import Standing
 from modelwatch.server.words import clean, finite
 
 
@@ -61,8 +66,7 @@ def health_page(status: Mapping[str, Any], *, base: str = "", model: str | None 
     state = View(status, chosen).state if chosen else "unk"
     title = page_title(VERDICTS[state], model=chosen) if chosen else "modelwatch"
     return document(
-        "health", parts, base, f"{base}/fragments{query(model)}", title, state,
-        regression=chosen is not None and chosen.get("task") == "regression", empty=chosen is None,
+        "health", parts, base, f"{base}/fragments{query(model)}", title, state, empty=chosen is None,
     )  # fmt: skip
 
 
@@ -110,28 +114,52 @@ def health_fragments(status: Mapping[str, Any], *, base: str = "", model: str | 
         return bits | {"verdict": render("no_models"), "said": "Cannot tell: no model has reported yet"}
     view = View(status, chosen)
     said = verdict(view)
-    fires = view.standing is not None and view.standing.worst != "ok"
-    act = ("What to do", f"{base}{PATHS[ALERTS_PAGE]}{query(model)}") if fires else None
-    bits |= band(said, model=chosen, act=act)
-    by_key = {panel.key: panel for panel in panels(view)}
-    bits |= {key: render("panel", panel=panel) for key, panel in by_key.items()}
-    if not view.regression:
-        shares, left_out = shares_over_time(view)
-        bits["history"] = render(
-            "shares", shares=shares, left_out=left_out, state=by_key["mix"].state,
-            incomplete=view.incomplete(names.PREDICTIONS, "answers"),
-        )  # fmt: skip
-        picture, told = confidence(view)
-        bits["confidence"] = render("confidence", picture=picture, told=told)
-    rows, hidden, empty = errors_by_type(view)
-    bits["types"] = render(
-        "errors", rows=rows, hidden=hidden, empty=empty, window=view.window, cancelled=view.detail("cancelled"),
-        cancelled_words=words.plural(view.detail("cancelled"), "request was", "requests were"),
-        incomplete=view.incomplete(names.ERRORS, "errors"),
-    )  # fmt: skip
-    bits["right"] = render("right", found=accuracy(chosen), href=f"{base}{PATHS[QUALITY]}{query(model)}")
+    bits |= band(said, model=chosen, act=_act(view, base, model))
+    held = [*panels(view), right_panel(view, chosen, f"{base}{PATHS[QUALITY]}{query(model)}")]
+    bits |= {panel.key: render("panel", panel=panel) for panel in held}
+    bits |= _alerted(status, view, base, model)
     bits["monitor"] = render("monitor", facts=_monitor(status, view), **_well(status, base, model))
     return bits
+
+
+def _about(standing: Standing) -> str:
+    """Return how many alerts fire and wait."""
+    firing = len(standing.firing)
+    parts = [f"{firing} firing" + (f", the {SHOWN_FIRING} most severe" if firing > SHOWN_FIRING else "")]
+    parts += [f"{len(standing.pending)} pending"] if standing.pending else []
+    return " · ".join(parts)
+
+
+def _act(view: View, base: str, model: str | None) -> Act | None:
+    """Return what to do: the runbook of the worst alert, and since when it fires."""
+    if view.standing is None or view.standing.worst == "ok":
+        return None
+    first = next((a for a in view.standing.firing if a.state == view.standing.worst), None)
+    if first is None:
+        return Act("What to do", f"{base}{PATHS[ALERTS_PAGE]}{query(model)}")
+    since, age = "", ""
+    if first.since is not None:
+        since, age = f"{moment(first.since, view.now)} UTC", words.span(max(0.0, view.now - first.since))
+    return Act("Open the runbook", f"{base}{PATHS[RUNBOOKS]}/{first.name}{query(model)}", since, age)
+
+
+def _alerted(status: Mapping[str, Any], view: View, base: str, model: str | None) -> dict[str, str]:
+    """Return what fires, when it did, and the budgets; how to have them where nobody evaluates."""
+    if view.standing is None:
+        return {"firing": render("noalerts"), "budgets": ""}
+    standing, href = view.standing, f"{base}{PATHS[ALERTS_PAGE]}{query(model)}"
+    unread = standing.reason
+    firing = render(
+        "firinglines", lines=firing_lines(standing, view.now, href), ended=ended_lines(status, view.name, view.now),
+        about=_about(standing), href=href, state="unk" if unread else "ok",
+        empty="The alerts are not evaluated." if unread else "Nothing is firing.",
+        why=sentence(unread) if unread else alerts_answered(standing),
+    )  # fmt: skip
+    found = budgets(status, view.model, standing)
+    lines = budget_lines(found)
+    all_of = f"All {words.plural(len(found.rows), 'objective', 'objectives')}"
+    bars = render("budgetbars", lines=lines, href=f"{base}{PATHS[SLOS]}{query(model)}", all=all_of) if lines else ""
+    return {"firing": firing, "budgets": bars}
 
 
 def _monitor(status: Mapping[str, Any], view: View) -> list[Fact]:
@@ -156,7 +184,21 @@ def _monitor(status: Mapping[str, Any], view: View) -> list[Fact]:
             Fact(term, view.count(key) + (f", {hint}" if view.detail(key) else ""), "info" if view.detail(key) else "")
             for term, key, hint in faults
         ),
+        *_checked(view.standing),
         Fact("Counts kept", kept, "" if live.get("kept") else "unk"),
+    ]
+
+
+def _checked(standing: Standing | None) -> list[Fact]:
+    """Return how many alerts were checked, and how many of them have no answer."""
+    if standing is None:
+        return []
+    if standing.reason:
+        return [Fact("Alerts", "not evaluated now", "unk")]
+    silent = len(standing.silent)
+    return [
+        Fact("Alerts", f"{words.number(standing.count)} checked, {words.age(standing.age_s)} ago", ""),
+        Fact("No answer", f"{silent} of {standing.count} alerts", "unk" if silent else ""),
     ]
 
 

@@ -1,4 +1,4 @@
-"""The four big panels of the health page and the cards below them: numbers, sentences and pictures of one model."""
+"""The big panels of requests and the cards of answers and errors: numbers, sentences and pictures of one model."""
 
 from __future__ import annotations
 
@@ -7,7 +7,6 @@ from typing import Any, NamedTuple
 
 from markupsafe import Markup
 
-from modelwatch import names
 from modelwatch.server import charts, words
 from modelwatch.server.health import Check, View, sentence, worst
 from modelwatch.server.words import NBSP, clean, finite
@@ -16,7 +15,6 @@ CHIPS = {"ok": "OK", "crit": "Critical", "warn": "Warning", "unk": "Cannot tell"
 SHOWN_CLASSES = 6  # pictures of classes over time
 SHOWN_ERRORS = 4
 PANEL = 112  # pixels of the picture in a panel
-_PANEL_CLASSES = 4  # rows in the panel of the prediction mix
 
 Said = str | Markup
 
@@ -32,7 +30,10 @@ class Share(NamedTuple):
 
 
 class Panel(NamedTuple):
-    """One of the four big panels. `hero` is the number, `unit` stands behind it, `facts` below the chart."""
+    """One of the four big panels. `hero` is the number, `unit` stands behind it, `facts` below the chart.
+
+    rows : instead of a picture. href : where its title leads. word : of the state, where it is not the usual one.
+    """
 
     key: str
     title: str
@@ -44,16 +45,18 @@ class Panel(NamedTuple):
     picture: Markup
     facts: Sequence[tuple[str, str]]
     rows: Sequence[Share] = ()
+    href: str = ""
+    word: str = ""
 
     @property
     def chip(self) -> str:
         """The word of the state."""
-        return CHIPS[self.state]
+        return self.word or CHIPS[self.state]
 
 
 def panels(view: View) -> list[Panel]:
-    """Return the four big panels of a model, in their order."""
-    return [_rate(view), _errors(view), _latency(view), _mix(view)]
+    """Return the three panels of the requests of a model, in their order."""
+    return [_rate(view), _errors(view), _latency(view)]
 
 
 def _silent(checks: Sequence[Check], last: tuple[float, float] | None, show: Callable[[float], str], now: float) -> str:
@@ -219,56 +222,6 @@ def _latency(view: View) -> Panel:
             ("P95 lies in", words.bracket(bounds)),
             ("P99", words.latency(view.detail("p99_s"))),
         ],
-    )
-
-
-def _mix(view: View) -> Panel:
-    checks = view.of("prediction_share")
-    state = worst([c.state for c in checks])
-    answers = max((c.samples for c in checks), default=0)
-    facts = [
-        ("Answers", words.number(answers)),
-        ("Classes", words.number(len(checks))),
-        ("Low confidence", words.percent(view.detail("low_confidence_ratio"))),
-    ]
-    if view.regression or not checks:
-        said = "A regression model answers with numbers, not with classes." if view.regression else "No class is known."
-        facts = [("Answers", view.count("requests")), facts[2]]
-        return Panel("mix", "Prediction mix", state, "No classes", "", view.window, [said], Markup(""), facts)
-    known = [c for c in checks if c.value is not None and c.state != "unk"]
-    top = max(known, key=lambda c: c.value or 0.0, default=None)
-    widest = sorted(checks, key=lambda c: -(c.value or 0.0))[:_PANEL_CLASSES]
-    rows = [
-        Share(c.label or "(empty)", c.state, words.percent(c.value), "", _bar(c.value if c in known else None, c.state))
-        for c in checks
-        if c in widest
-    ]
-    compare: list[Said] = []
-    if top is None:
-        compare.append(_silent(checks, None, words.percent, view.now))
-    else:
-        name = f"{top.label or '(empty)'}"
-        told = "<b>{}</b> is the most frequent of {} answers in the last {}."
-        compare.append(Markup(told).format(clean(name, 28), words.number(answers), view.window))
-        limits = {c.limit for c in checks if c.limit is not None}
-        if len(limits) == 1:
-            compare.append(f"Limit: {words.limit_percent(limits.pop())}.")
-        if len(checks) > len(rows):
-            compare.append(f"{len(checks) - len(rows)} more classes are not shown.")
-        incomplete = view.incomplete(names.PREDICTIONS, "answers")
-        if incomplete:
-            compare.append(incomplete)
-    return Panel(
-        "mix",
-        "Prediction mix",
-        state,
-        words.number(100 * (top.value or 0.0), 1) if top else _no_number(checks),
-        f"% {clean(top.label or '(empty)', 24)}" if top else "",
-        view.window,
-        compare,
-        Markup(""),
-        facts,
-        rows,
     )
 
 

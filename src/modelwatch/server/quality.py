@@ -7,6 +7,7 @@ from typing import NamedTuple
 
 from markupsafe import Markup
 
+from modelwatch import names
 from modelwatch.server import dots, words
 from modelwatch.server.accuracy import (
     Accuracy,
@@ -15,16 +16,21 @@ from modelwatch.server.accuracy import (
     amount,
     below,
     interval,
+    judged_by,
     labels_of,
     main_view,
     scale_of,
 )
+from modelwatch.server.expected import expected
 from modelwatch.server.frame import PATHS, QUALITY, REVIEW, band, choose, document, frame, page_title, query, render
-from modelwatch.server.health import Verdict
+from modelwatch.server.health import Verdict, View, worst
 from modelwatch.server.labelled import calibration, confusion, delays, facts, whole
+from modelwatch.server.panels import confidence, shares_over_time
+from modelwatch.server.standing import Standing, standing_of
 from modelwatch.server.words import DASH, clean, finite, number, percent, plural
 
 SHOWN_SEGMENTS = 10
+BELOW = {"crit", "warn", "info"}  # states of a segment whose whole interval is below its objective
 
 
 class Row(NamedTuple):
@@ -55,7 +61,7 @@ def quality_page(status: Plain, *, base: str = "", model: str | None = None) -> 
     """
     parts = quality_fragments(status, base=base, model=model)
     chosen = choose(status, model)
-    found = accuracy(chosen)
+    found = accuracy(chosen, standing_of(status, chosen))
     title = page_title(found.word, QUALITY, chosen)
     return document("quality", parts, base, f"{base}/fragments/quality{query(model)}", title, found.state)
 
@@ -63,17 +69,21 @@ def quality_page(status: Plain, *, base: str = "", model: str | None = None) -> 
 def quality_fragments(status: Plain, *, base: str = "", model: str | None = None) -> dict[str, str]:
     """Return the changing parts of the page on quality, by the name that the page gives their boxes."""
     chosen = choose(status, model)
-    found = accuracy(chosen)
+    standing = standing_of(status, chosen)
+    found = accuracy(chosen, standing)
     quality: Plain = (chosen or {}).get("quality") or {}
     view = main_view(quality) or {}
     regression = (chosen or {}).get("task") == "regression"
-    split = segments(quality, view, regression=regression)
+    split = segments(quality, view, standing, regression=regression)
     bits = frame(status, chosen, base, model, QUALITY) | band(_verdict(found, split), QUALITY, chosen)
     review = f"{base}{PATHS[REVIEW]}{query(model)}"
+    ends = _ends(quality, _views(quality, "last", "windows"), regression=regression)
     hero = render("accuracy", found=found, rows=lasts(quality, regression=regression),
                   windows=windows(quality, regression=regression), axis=_axis(quality, regression=regression),
-                  regression=regression, facts=errors(view), review=review)  # fmt: skip
+                  regression=regression, facts=errors(view), review=review,
+                  expected=expected(chosen, ends))  # fmt: skip
     bits |= {"todo": "", "accuracy": hero, "segments": "", "confusion": "", "calibration": "", "labels": ""}
+    bits |= _answers(status, chosen)
     if quality.get("state") != "ok":
         return bits | {"accuracy": "", "todo": render("todo", has_store=bool(quality), has_model=chosen is not None)}
     by = clean(quality.get("segment") or "segment", 40)
@@ -90,11 +100,27 @@ def quality_fragments(status: Plain, *, base: str = "", model: str | None = None
     return bits
 
 
+def _answers(status: Plain, chosen: Plain | None) -> dict[str, str]:
+    """Return what is known of the answers without labels: how sure the model is, and what it says how often."""
+    if chosen is None or chosen.get("task") == "regression":
+        return {"history": "", "confidence": ""}
+    view = View(status, chosen)
+    shares, left_out = shares_over_time(view)
+    picture, told = confidence(view)
+    return {
+        "history": render(
+            "shares", shares=shares, left_out=left_out, state=worst([share.state for share in shares]),
+            incomplete=view.incomplete(names.PREDICTIONS, "answers"),
+        ),
+        "confidence": render("confidence", picture=picture, told=told),
+    }  # fmt: skip
+
+
 def _verdict(found: Accuracy, split: Segments) -> Verdict:
     """Return the state of the accuracy; segments below the objective are said, and judged on their own card."""
     told = found.evidence
-    if split.state == "warn":
-        told = f"{told} {split.word}: {words.listed([row.name for row in split.rows if row.state == 'warn'])}."
+    if split.state in BELOW:
+        told = f"{told} {split.word}: {words.listed([row.name for row in split.rows if row.state in BELOW])}."
     return Verdict(found.state, found.word, found.clause, told)
 
 
@@ -189,8 +215,11 @@ def _axis(quality: Plain, *, regression: bool) -> Markup:
     return Markup(dots.axis(ends, amount if regression else whole))
 
 
-def segments(quality: Plain, view: Plain, *, regression: bool) -> Segments:
-    """Return the segments of a view: worst first, those with too few labels last, and no more than a screen holds."""
+def segments(quality: Plain, view: Plain, standing: Standing | None = None, *, regression: bool) -> Segments:
+    """Return the segments of a view: worst first, those with too few labels last, and no more than a screen holds.
+
+    standing : the alerts, whose state a segment has where they are evaluated.
+    """
     held: Sequence[Plain] = view.get("segments") or ()
 
     def rank(segment: Plain) -> tuple[bool, float, str]:
@@ -205,10 +234,15 @@ def segments(quality: Plain, view: Plain, *, regression: bool) -> Segments:
     rows = [
         _row(s, clean(s.get("name") or "(empty)", 60), _size(s), quality, ends, regression=regression) for s in ranked
     ]
-    bad = [row for row in rows if row.state == "warn"]
+    rows = [
+        row._replace(state=judged_by(standing, row.state, "SegmentAccuracyLow", segment=row.name))
+        if row.state == "warn" else row
+        for row in rows
+    ]  # fmt: skip
+    bad = [row for row in rows if row.state in BELOW]
     silent = [row for row in rows if row.state == "unk"]
     if bad:
-        state, word = "warn", f"{plural(len(bad), 'segment', 'segments')} below"
+        state, word = worst([row.state for row in bad]), f"{plural(len(bad), 'segment', 'segments')} below"
     elif not rows or len(silent) == len(rows):
         state, word = "unk", "Cannot tell"
     elif regression or finite(quality.get("objective")) is None:

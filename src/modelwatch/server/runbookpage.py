@@ -3,17 +3,86 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
+from typing import Any, NamedTuple
 
 from markupsafe import Markup, escape
 
 from modelwatch.alerts.pages import runbook
 from modelwatch.catalogue import ALERTS
-from modelwatch.server.frame import ALERTS_PAGE, PATHS, query, render, tab_icon
-from modelwatch.server.standing import title_of
+from modelwatch.server.frame import (
+    PATHS,
+    RUNBOOKS,
+    band,
+    choose,
+    document,
+    frame,
+    page_title,
+    query,
+    render,
+    tab_icon,
+)
+from modelwatch.server.health import Verdict
+from modelwatch.server.panels import CHIPS
+from modelwatch.server.standing import Standing, standing_of, title_of
+from modelwatch.server.words import listed, plural
 
 _INLINE = re.compile(r"`([^`]+)`|\*\*([^*]+)\*\*")
 _ITEM = re.compile(r"(?:([-*])|(\d+)\.) +(.+)")
+
+
+class Line(NamedTuple):
+    """A runbook: its alert, what that one says, and its state while it fires."""
+
+    name: str
+    about: str
+    state: str
+    word: str
+    href: str
+
+
+def runbooks_page(status: Mapping[str, Any], *, base: str = "", model: str | None = None) -> str:
+    """Return the list of all runbooks as a full HTML document.
+
+    Parameters and errors are those of `pages.health_page`.
+    """
+    parts = runbooks_fragments(status, base=base, model=model)
+    chosen = choose(status, model)
+    said = _which(_lines(standing_of(status, chosen), base, model))
+    title = page_title(said.word, RUNBOOKS, chosen)
+    return document("runbooks", parts, base, f"{base}/fragments/runbooks{query(model)}", title, said.state)
+
+
+def runbooks_fragments(status: Mapping[str, Any], *, base: str = "", model: str | None = None) -> dict[str, str]:
+    """Return the changing parts of the list of runbooks, by the name that the page gives their boxes."""
+    chosen = choose(status, model)
+    lines = _lines(standing_of(status, chosen), base, model)
+    bits = frame(status, chosen, base, model, RUNBOOKS) | band(_which(lines), RUNBOOKS, chosen)
+    return bits | {"books": render("runbooklist", lines=lines)}
+
+
+def _lines(standing: Standing | None, base: str, model: str | None) -> list[Line]:
+    """Return all runbooks, those of alerts that fire first."""
+    lines = []
+    for name in ALERTS:
+        state = standing.state_of(name) if standing is not None else ""
+        href = f"{base}/runbooks/{name}{query(model)}"
+        about = title_of(name, {})
+        lines.append(
+            Line(name, f"{about[:1].upper()}{about[1:]}.", state or "none", CHIPS[state] if state else "", href)
+        )
+    order = ("crit", "warn", "unk", "info", "none")
+    return sorted(lines, key=lambda line: (order.index(line.state), line.name))
+
+
+def _which(lines: list[Line]) -> Verdict:
+    """Return which runbooks are needed now."""
+    told = f"{plural(len(lines), 'runbook', 'runbooks')}: what an alert means, how to find its cause, what to do."
+    firing = [line for line in lines if line.state != "none"]
+    if not firing:
+        return Verdict("none", "Runbooks", "none is needed now", told)
+    clause = f"look at {listed([line.name for line in firing[:3]])}"
+    return Verdict(firing[0].state, "Runbooks", clause, told)
 
 
 def runbook_page(name: str, *, base: str = "", model: str | None = None) -> str:
@@ -25,10 +94,10 @@ def runbook_page(name: str, *, base: str = "", model: str | None = None) -> str:
     """
     if name not in ALERTS:
         raise KeyError(name)
-    alerts = f"{base}{PATHS[ALERTS_PAGE]}{query(model)}"
+    back = f"{base}{PATHS[RUNBOOKS]}{query(model)}"
     title, _, text = runbook(name).partition("\n")
     return render(
-        "runbook", name=title.lstrip("# "), about=title_of(name, {}), body=markdown(text), base=base, alerts=alerts,
+        "runbook", name=title.lstrip("# "), about=title_of(name, {}), body=markdown(text), base=base, back=back,
         title=f"{name} · Runbook · modelwatch", tab=tab_icon("none"),
     )  # fmt: skip
 

@@ -1,0 +1,43 @@
+"""The accuracy to be expected without labels, beside the one that was measured: a view, and said to be one."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any, NamedTuple
+
+from markupsafe import Markup
+
+from modelwatch.server import dots
+from modelwatch.server.accuracy import interval
+from modelwatch.server.words import clean, finite, percent, plural
+
+Plain = Mapping[str, Any]
+
+
+class Expected(NamedTuple):
+    """What the confidences of the last day let expect."""
+
+    value: str
+    interval: str
+    of: str
+    note: str
+    picture: Markup
+
+
+def expected(model: Plain | None, ends: dots.Scale) -> Expected | None:
+    """Return the estimate of a model of a status on the scale of its measured accuracy; None where there is none."""
+    held: Plain | None = (model or {}).get("estimate")
+    value = finite((held or {}).get("value"))
+    if held is None or value is None:
+        return None
+    low, high = finite(held.get("low")), finite(held.get("high"))
+    training = finite(held.get("training"))
+    before = "" if training is None else f"In training it was {percent(training)}. "
+    words = clean(held.get("words") or "", 200)
+    return Expected(
+        percent(value),
+        interval(low, high),
+        f"of {plural(finite(held.get('n')), 'answer', 'answers')} of the last day",
+        f"{before}Estimated from how sure the model is: {words}.",
+        Markup(dots.row(dots.Mark(value, low, high), ends, young=True)),
+    )
