@@ -83,6 +83,8 @@ class House:
         """Close every `serve`."""
         for parts in self._made:
             parts.evaluator.minutes.close()
+            if parts.reviews is not None:
+                parts.reviews.close()
             parts.looks.close()
             parts.status.close()
             parts.store.close()

@@ -15,7 +15,8 @@ from modelwatch import names
 from modelwatch.events import LabelCount
 from modelwatch.reference import CategoricalProfile, NumericProfile
 from modelwatch.serve.gauges import ORDER, page
-from modelwatch.serve.run import Parts, Slos
+from modelwatch.serve.run import Parts
+from modelwatch.serve.told import Slos
 from modelwatch.statistics import noise, psi
 from serve.conftest import URL, House
 

@@ -1,29 +1,24 @@
-"""Who may read: everybody on this machine, or whoever has the token. Pure ASGI."""
+"""Where `modelwatch serve` listens, and under which path."""
 
 from __future__ import annotations
 
-import base64
-import binascii
-import hmac
 import ipaddress
 
 from modelwatch.errors import ConfigError
-from modelwatch.integrations.asgi import App, Receive, Scope, Send, respond
-
-OPEN = ("/healthz",)
+from modelwatch.integrations.asgi import App, Receive, Scope, Send
 
 
-def check_bind(host: str, token: str | None) -> None:
+def check_bind(host: str, *, has_token: bool) -> None:
     """Refuse to listen where others can reach it without a token.
 
     Raises
     ------
     ConfigError   the address is not of this machine alone, and there is no token.
     """
-    if token is None and not is_loopback(host):
+    if not has_token and not is_loopback(host):
         raise ConfigError(
             f"--host: host is {host!r}; expected an address of this machine alone, such as 127.0.0.1, or a token."
-            " Set MODELWATCH_TOKEN."
+            " Set MODELWATCH_TOKEN, or pages.tokens in the configuration."
         )
 
 
@@ -37,35 +32,25 @@ def is_loopback(host: str) -> bool:
         return False
 
 
-class Guard:
-    """Answers 401 to who has no token, if one is set; `/healthz` is open.
+class Prefixed:
+    """Serves an application under a path: also where a proxy in front has taken the path away.
 
-    The token is given as `Authorization: Bearer TOKEN`, or as the password of a browser's own dialog.
+    Parameters
+    ----------
+    app : to ask.
+    prefix : such as /ops/ml; empty for none.
     """
 
-    def __init__(self, app: App, token: str | None) -> None:
-        self.app, self._token = app, None if token is None else token.encode()
+    def __init__(self, app: App, prefix: str) -> None:
+        self.app, self.prefix = app, prefix
 
-    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:  # noqa: D102 - ASGI
-        if self._token is None or scope["type"] != "http" or scope["path"] in OPEN or self._knows(scope):
-            await self.app(scope, receive, send)
-            return
-        headers = [
-            (b"www-authenticate", b'Basic realm="modelwatch", charset="UTF-8"'),
-            (b"content-type", b"text/plain"),
-        ]
-        await respond(
-            send, 401, b"This server needs a token: as a bearer token, or as the password of any user.\n", headers
-        )
-
-    def _knows(self, scope: Scope) -> bool:
-        given = dict(scope["headers"]).get(b"authorization", b"")
-        kind, _, value = given.partition(b" ")
-        if kind.lower() == b"basic":
-            try:
-                value = base64.b64decode(value, validate=True).partition(b":")[2]
-            except (binascii.Error, ValueError):
-                return False
-        elif kind.lower() != b"bearer":
-            return False
-        return self._token is not None and hmac.compare_digest(value.strip(), self._token)
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Ask the application, which sees the path that the browser has."""
+        if self.prefix and scope["type"] == "http":
+            path = scope["path"]
+            inside = path == self.prefix or path.startswith(f"{self.prefix}/")
+            whole = path if inside else f"{self.prefix}{path}"
+            root = scope.get("root_path", "")
+            raw = whole.encode("utf-8", "replace")
+            scope = {**scope, "path": f"{root}{whole}", "raw_path": raw, "root_path": f"{root}{self.prefix}"}
+        await self.app(scope, receive, send)

@@ -7,11 +7,11 @@ import os
 import signal
 import sqlite3
 import threading
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelwatch.clock import SteadyClock
 from modelwatch.config import Config
@@ -24,18 +24,18 @@ from modelwatch.notify.heartbeat import Heartbeat
 from modelwatch.notify.notifier import Notifier
 from modelwatch.serve.evaluator import Evaluator
 from modelwatch.serve.gauges import page
-from modelwatch.serve.guard import Guard, check_bind
+from modelwatch.serve.guard import Prefixed, check_bind
 from modelwatch.serve.looks import LiveLooks
 from modelwatch.serve.prober import EVERY_S, Minutes, Prober, answers
-from modelwatch.slo import SloStatus
-from modelwatch.sources.evaluated import HostCounts, alerts_json, host_slos, slo_json
+from modelwatch.serve.reviews import Reviews
+from modelwatch.serve.told import Told
+from modelwatch.sources.history import HistorySource
 from modelwatch.sources.status import StatusSource
 
 if TYPE_CHECKING:
     from modelwatch.integrations.asgi import App
+    from modelwatch.server.access import Access
 
-TOKEN = "MODELWATCH_TOKEN"  # noqa: S105 - the name of a variable
-SLOS_EVERY_S = 60.0
 logger = logging.getLogger("modelwatch.alerts")
 
 STOP_S = 5.0
@@ -55,6 +55,7 @@ class Parts:
     status: StatusSource
     notifier: Notifier
     heartbeat: Heartbeat | None = None
+    reviews: Reviews | None = None
     _thread: threading.Thread | None = field(default=None, init=False)
 
     @classmethod
@@ -96,7 +97,8 @@ class Parts:
         )  # fmt: skip
         heartbeat = Heartbeat.of(config, lambda: bool(evaluator.known()), clock)
         status = StatusSource.from_config(config, live)
-        return cls(config, live, clock, store, looks, prober, evaluator, status, notifier, heartbeat)
+        reviews = Reviews(config, config.store, live, clock) if config.store else None
+        return cls(config, live, clock, store, looks, prober, evaluator, status, notifier, heartbeat, reviews)
 
     def start(self) -> None:
         """Begin to ask and to evaluate."""
@@ -118,6 +120,8 @@ class Parts:
         self.notifier.stop()
         with suppress(sqlite3.Error, OSError, ModelwatchError):
             self.evaluator.minutes.close()
+        if self.reviews is not None:
+            self.reviews.close()
         self.looks.close()
         self.status.close()
         self.store.close()
@@ -143,32 +147,11 @@ class Journal:
         self._known = firing
 
 
-class Slos:
-    """How the objectives stand; read anew once a minute."""
+def app_of(parts: Parts, access: Access | str | None = None) -> App:
+    """Return the application: pages with their actions, API, `/metrics`, `/healthz`.
 
-    def __init__(self, config: Config, live: Path, clock: SteadyClock) -> None:
-        self._config, self._live, self._clock = config, live, clock
-        self._lock = threading.Lock()
-        self._at = float("-inf")
-        self._found: Mapping[str, list[SloStatus]] = {}
-
-    def read(self) -> Mapping[str, list[SloStatus]]:
-        """Return the standing of every objective, by model.
-
-        Raises
-        ------
-        sqlite3.Error, OSError, ModelwatchError   the counts cannot be read.
-        """
-        with self._lock:
-            now = self._clock.monotonic()
-            if now - self._at >= SLOS_EVERY_S:
-                self._found = host_slos(self._config, HostCounts(self._live, self._clock))
-                self._at = now
-            return self._found
-
-
-def app_of(parts: Parts, token: str | None = None) -> App:
-    """Return the application: pages, `/api/alerts`, `/api/slos`, `/metrics`, `/healthz`."""
+    access : tokens and their roles, or the one token to everything; None where everybody may do everything.
+    """
     try:
         from starlette.applications import Starlette
         from starlette.concurrency import run_in_threadpool
@@ -177,37 +160,19 @@ def app_of(parts: Parts, token: str | None = None) -> App:
         from starlette.responses import JSONResponse, Response
         from starlette.routing import Mount, Route
 
+        from modelwatch.server.access import OPERATE, Access
+        from modelwatch.server.desk import Desk
+        from modelwatch.server.guarding import Guard
         from modelwatch.server.guards import KnownHost, StrictHeaders
+        from modelwatch.server.handling import Handling
         from modelwatch.server.web import pages_app
     except ImportError:
         raise MissingExtra("serve: starlette is not installed. Run: pip install 'modelwatch[server]'") from None
-    slos = Slos(parts.config, parts.live, parts.clock)
-
-    def status() -> dict[str, Any]:
-        found = alerts_json(parts.evaluator.found)
-        return {**parts.status.read(), "evaluation": parts.evaluator.state(), "alerts": found, "slos": standing()}
-
-    def standing() -> dict[str, Any]:
-        try:
-            return slo_json(slos.read())
-        except (sqlite3.Error, OSError, ModelwatchError) as error:
-            return {"reason": str(error) or repr(error)}
-
-    async def alerts(_: Request) -> Response:
-        found = await run_in_threadpool(alerts_json, parts.evaluator.found)
-        return JSONResponse({**found, "evaluation": parts.evaluator.state()})
-
-    async def objectives(_: Request) -> Response:
-        try:
-            return JSONResponse(slo_json(await run_in_threadpool(slos.read)))
-        except (sqlite3.Error, OSError, ModelwatchError) as error:
-            return JSONResponse({"error": {"code": "unavailable", "message": str(error)}}, 503)
+    known = Access([(OPERATE, access)]) if isinstance(access, str) else access
+    told = Told(parts)
 
     def exposition(*, openmetrics: bool) -> bytes:
-        known: Mapping[str, list[SloStatus]] = {}
-        with suppress(sqlite3.Error, OSError, ModelwatchError):
-            known = slos.read()
-        return page(parts.evaluator, known, parts.config.time_scale, openmetrics=openmetrics)
+        return page(parts.evaluator, told.objectives(), parts.config.time_scale, openmetrics=openmetrics)
 
     async def metrics(request: Request) -> Response:
         openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
@@ -217,13 +182,15 @@ def app_of(parts: Parts, token: str | None = None) -> App:
     async def health(_: Request) -> Response:
         return JSONResponse({"status": "ok"})
 
-    hosts = ["*"] if token else ()
-    routes = [
-        Route("/healthz", health), Route("/metrics", metrics), Route("/api/alerts", alerts),
-        Route("/api/slos", objectives), Mount("/", pages_app(status, hosts=hosts)),
-    ]  # fmt: skip
-    middleware = [Middleware(StrictHeaders), Middleware(KnownHost, hosts=hosts)]
-    return Guard(Starlette(routes=routes, middleware=middleware), token)
+    hosts = parts.config.pages.hosts or (["*"] if known else ())
+    pages = pages_app(
+        told.status, Desk(parts.reviews.all) if parts.reviews else None, hosts=hosts,
+        handling=Handling.of(parts.config, parts.store, parts.clock.now), settings=told.settings,
+        history=HistorySource(parts.live, parts.looks.objectives, parts.config.time_scale, parts.clock),
+    )  # fmt: skip
+    routes = [Route("/healthz", health), Route("/metrics", metrics), Mount("/", pages)]
+    middleware = [Middleware(StrictHeaders), Middleware(KnownHost, hosts=hosts), Middleware(Guard, access=known)]
+    return Prefixed(Starlette(routes=routes, middleware=middleware), parts.config.pages.prefix)
 
 
 class _WithFault(logging.Formatter):
@@ -246,22 +213,24 @@ def serve(
     shown = logging.StreamHandler()
     shown.setFormatter(_WithFault("%(asctime)s %(levelname)s %(message)s"))
     logging.basicConfig(level=logging.WARNING, handlers=[shown])
-    token = os.environ.get(TOKEN, "").strip() or None
-    check_bind(host, token)
     try:
         import uvicorn
+
+        from modelwatch.server.access import Access
     except ImportError:
         raise MissingExtra("serve: uvicorn is not installed. Run: pip install 'modelwatch[server]'") from None
+    access = Access.of(config, os.environ)
+    check_bind(host, has_token=access is not None)
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    parts = Parts.of(config, live, base_url=address)
+    parts = Parts.of(config, live, base_url=f"{address}{config.pages.prefix}")
     server = uvicorn.Server(
-        uvicorn.Config(app_of(parts, token), host=host, port=port, log_level="warning", server_header=False)
+        uvicorn.Config(app_of(parts, access), host=host, port=port, log_level="warning", server_header=False)
     )
     former = signal.signal(signal.SIGTERM, _end)
     try:
         parts.start()
-        say(f"page       {address}/")
-        say(f"alerts     {address}/api/alerts")
+        say(f"page       {address}{config.pages.prefix}/")
+        say(f"alerts     {address}{config.pages.prefix}/api/alerts")
         say(f"metrics    {address}/metrics")
         server.run()
     except KeyboardInterrupt:

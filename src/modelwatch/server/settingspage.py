@@ -43,7 +43,7 @@ def settings_fragments(
     groups = [_monitor(status)]
     if isinstance(held, Mapping):
         groups += [
-            *_of_models(held, status), _alerting(held), _access(held), _kept(held), _versions(held)
+            *_of_models(held), _alerting(held), _access(held), _kept(held), _versions(held)
         ]  # fmt: skip
     missing = "" if isinstance(held, Mapping) else NO_SETTINGS
     monitor = f"{base}{PATHS[MONITOR]}{query(model)}"
@@ -68,8 +68,8 @@ def _monitor(status: Mapping[str, Any]) -> Group:
     return Group("The monitor itself", "is what you read here to be trusted?", facts)
 
 
-def _of_models(held: Mapping[str, Any], status: Mapping[str, Any]) -> list[Group]:
-    series: Mapping[str, Any] = status.get("series") or {}
+def _of_models(held: Mapping[str, Any]) -> list[Group]:
+    series: Mapping[str, Any] = held.get("series") or {}
     found = []
     for model in held["models"]:
         features: Mapping[str, Any] = model["features"]

@@ -97,7 +97,7 @@ class LiveWriter:
 
     Raises whatever SQLite raises; the caller counts it and calls `commit` again a second later.
 
-    registers : False for one that is no worker of the service, and whose end is no death.
+    registers : False for one that is no worker of the service: its end is no death, and what it uses is not told.
     spans : of its rows; may be changed.
     """
 
@@ -245,7 +245,7 @@ class LiveWriter:
             )
         told = self._tell_schemas(db, schemas)
         self._tell_spans(db, spans)
-        used = self._count_usage(db, usage)
+        used = self._count_usage(db, usage if self.registers else NO_USAGE)
         if self.registers:
             self._heartbeat(db, beat, gauges, usage)
         db.execute("COMMIT")
