@@ -234,6 +234,15 @@ class Kernel:
             tables[names.LABELS_BY_INCLUSION.name].count((f"{one.inclusion:g}", outcome))
         self._settle("segment", names.LABELS, "segment", self.segments)
 
+    def fold_one(self, what: str, values: Column) -> None:
+        """Count one column of labels alone: prediction, segment, or a categorical feature."""
+        if what == "prediction" and self._predictions is not None:
+            self._count_labels("prediction", names.PREDICTIONS, self.classes, self._predictions, values)
+        elif what == "segment":
+            self._count_labels("segment", names.SEGMENTS, self.segments, self._segments, values)
+        else:
+            self._observe_categories(what, values)
+
     def fold_outcomes(self, segments: Column, right: npt.NDArray[np.bool_], inclusion: float = 1.0) -> None:
         """Count the first labels of predictions, given as columns: the same tally as `fold_labels` one by one.
 
@@ -469,11 +478,11 @@ class Kernel:
             if not np.isfinite(values).all():
                 finite = values[np.isfinite(values)]
                 nan = int(np.isnan(values).sum())
-                self._count_invalid(self.numeric[j], "nan", nan)
-                self._count_invalid(self.numeric[j], "inf", len(values) - len(finite) - nan)
+                self.count_invalid(self.numeric[j], "nan", nan)
+                self.count_invalid(self.numeric[j], "inf", len(values) - len(finite) - nan)
             if missing or wrong:
-                self._count_invalid(self.numeric[j], "missing", missing)
-                self._count_invalid(self.numeric[j], "type", wrong)
+                self.count_invalid(self.numeric[j], "missing", missing)
+                self.count_invalid(self.numeric[j], "type", wrong)
             table.sums[j] += _sum(finite, self._floors[j])
             block[j] = cumulative(values, self._feature_edges[j])
         block[:, 1:] -= block[:, :-1].copy()
@@ -486,16 +495,16 @@ class Kernel:
         if overflow:
             self._overflows.count((names.FEATURE_CATEGORY.name, "category"), overflow)
         for reason, n in refused.items():
-            self._count_invalid(name, reason, n)
+            self.count_invalid(name, reason, n)
         for code, n in _present(encoded):
             if code == NONE_CODE:
-                self._count_invalid(name, "missing", n)
+                self.count_invalid(name, "missing", n)
             elif codes.names[code] != names.INVALID:
                 self._categories.count((name, codes.names[code]), n)
             else:  # a category of this very name
-                self._count_invalid(name, "type", n - sum(refused.values()))
+                self.count_invalid(name, "type", n - sum(refused.values()))
 
-    def _count_invalid(self, feature: str, reason: str, n: int) -> None:
+    def count_invalid(self, feature: str, reason: str, n: int) -> None:
         """Count values in no bin; those that had a value of the wrong kind are refused values, too."""
         if n:
             self._invalid.count((feature, reason), n)

@@ -17,6 +17,7 @@ from modelwatch.batch.mapping import roles_of
 from modelwatch.batch.profile import profile
 from modelwatch.batch.progress import Progress
 from modelwatch.batch.spark import SparkLog, is_spark, open_spark
+from modelwatch.batch.warehouse import WarehouseLog, is_ibis
 from modelwatch.config import ModelConfig
 from modelwatch.errors import ConfigError, fault
 from modelwatch.record.monitor import schema_of
@@ -43,7 +44,8 @@ def analyze(
     Parameters
     ----------
     logs : path, glob or folder of parquet, CSV or JSON-lines files, or a list of these; an SQL query, which DuckDB
-        runs; a pandas DataFrame, Arrow table, record batch or reader, or dict of arrays; or a Spark DataFrame.
+        runs; a pandas DataFrame, Arrow table, record batch or reader, or dict of arrays; a Spark DataFrame; or a table
+        of Ibis.
     reference : the training data in any of these forms, a `Reference`, or the path of a reference.json; None takes that
         of the model.
     labels : a table of labels in any of these forms, joined by request id; None takes that of the model. The log's own
@@ -100,6 +102,8 @@ def open_engine(logs: Any, engine: str | None = None) -> Engine:
         raise ConfigError(fault("engine", "engine", engine, expected, "Leave it out: it is found by the log."))
     if is_spark(logs):
         return SparkLog(logs)
+    if is_ibis(logs):
+        return WarehouseLog(logs)
     if engine == "spark":
         return open_spark(logs)
     if engine == "duckdb" or is_query(logs):

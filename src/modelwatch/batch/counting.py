@@ -83,7 +83,7 @@ class Buckets:
         for kind, count in refused.items():
             self.kernel.refuse("timestamp", kind, count)
         if refused:
-            self._merge(UNDATED)
+            self.merge(UNDATED)
         return starts
 
     def _columns(
@@ -126,13 +126,13 @@ class Buckets:
                 outcomes.count_labels(
                     kernel, Labelled(get("prediction", gap), labels, get("segment", gap), get("confidence", gap))
                 )
-        self._merge(start)
+        self.merge(start)
 
     def refuse(self, where: str, kind: str, n: int) -> None:
         """Count values that were left out of the log as a whole."""
         if n:
             self.kernel.refuse(where, kind, n)
-            self._merge(UNDATED)
+            self.merge(UNDATED)
 
     def add_joined(self, batch: Mapping[str, Any]) -> None:
         """Count labels of a table that were joined to their predictions; the columns are `joined.JOINED`."""
@@ -152,9 +152,9 @@ class Buckets:
             some = [taken(rows[name], matched) for name in ("prediction", "label", "segment", "confidence")]
             if len(matched):
                 outcomes.count_labels(self.kernel, Labelled(*some))
-            self._merge(start)
+            self.merge(start)
 
-    def _merge(self, start: int) -> None:
+    def merge(self, start: int) -> None:
         """Move what the kernel has counted to its bucket."""
         mine = self._open.pop(start, None)
         if mine is None:

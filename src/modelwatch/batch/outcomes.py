@@ -15,7 +15,7 @@ from modelwatch.batch.arrow import listed
 from modelwatch.batch.profile import class_text
 from modelwatch.kernel import Column, Gapped, Kernel, numbers
 from modelwatch.labels import Coded, is_missing
-from modelwatch.schema import FINE_CONFIDENCE_EDGES
+from modelwatch.schema import FINE_CONFIDENCE_EDGES, ModelSchema
 from modelwatch.tally import Table, TableSchema, Tally
 
 CONFUSION = TableSchema("batch_confusion", ("true_label", "predicted_class"))
@@ -60,6 +60,14 @@ def _texts(column: Column) -> tuple[npt.NDArray[np.intp], list[str | None], npt.
     texts = [class_text(value) for value in column.values]
     given = np.array([not is_missing(value) for value in column.values], bool)
     return column.at, texts, given[column.at] if len(given) else np.zeros(len(column.at), bool)
+
+
+def is_right(schema: ModelSchema, label: object, prediction: object) -> bool | None:
+    """Tell whether a label is that of its prediction; None where it is no class, or there is no prediction."""
+    true, predicted = class_text(label), class_text(prediction)
+    if true is None or predicted is None or (schema.classes and true not in schema.classes):
+        return None
+    return true == predicted
 
 
 def _count_classes(kernel: Kernel, rows: Labelled) -> None:
