@@ -2,16 +2,20 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sys
+from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 from modelwatch.demo.incidents import SCRIPTS
 from modelwatch.errors import ConfigError, MissingExtra, ModelwatchError
 
 if TYPE_CHECKING:
+    from modelwatch.config import Config
+    from modelwatch.sources.evaluated import Looked
     from modelwatch.sources.status import StatusSource
 
 try:
@@ -19,9 +23,13 @@ try:
 except ImportError:  # the core without [server]
     sys.exit("modelwatch: the commands need typer, which is not installed. Run `pip install 'modelwatch[server]'`.")
 
+from modelwatch.deploycommand import register as register_deploy
 from modelwatch.onboarding.commands import register as register_first_minute
 
 CONFIG = "modelwatch.yaml"
+FromPrometheus = Annotated[
+    str | None, typer.Option("--prometheus", metavar="URL", help="Read the counts from this Prometheus instead.")
+]
 OK, FAILED, USAGE = 0, 1, 2
 MOST_PROBLEMS = 20  # lines on entries that cannot be taken
 
@@ -33,6 +41,7 @@ app = typer.Typer(
 
 
 register_first_minute(app)
+register_deploy(app)
 
 
 @app.callback()
@@ -85,16 +94,20 @@ def status(
     ),
     live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    prometheus: FromPrometheus = None,
 ) -> None:
-    """Show the live state of this host's models.
+    """Show the live state of this host's models; with --prometheus that of all replicas it scrapes.
 
     Exit code 1 when something is beyond its objective, or no counts can be read.
     """
     from modelwatch.sources.render import is_failing, status_lines
 
-    source = _source(config, live)
-    state = source.read()
-    source.close()
+    if prometheus is not None:
+        state = _state_of(config, prometheus)
+    else:
+        source = _source(config, live)
+        state = source.read()
+        source.close()
     typer.echo(json.dumps(state, indent=1) if as_json else "\n".join(status_lines(state)))
     raise typer.Exit(FAILED if is_failing(state) else OK)
 
@@ -112,18 +125,20 @@ def alerts(
     config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
     live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
+    prometheus: FromPrometheus = None,
 ) -> None:
-    """Evaluate all alerts over this host's counts: the state of each, and why it is quiet.
+    """Evaluate all alerts over the counts of this host, or of a Prometheus: the state of each, and why it is quiet.
 
     Exit code 1 when one fires; 0 when nothing does, also where it cannot be told.
     """
     if context.invoked_subcommand is not None:
         return
     from modelwatch.config import load_config
-    from modelwatch.sources.evaluated import HostCounts, alert_lines, alerts_json, evaluate_host
+    from modelwatch.sources.evaluated import alert_lines, alerts_json, evaluate_host
 
     found = load_config(config, secrets=False)
-    evaluated = evaluate_host(found, HostCounts(live or found.live))
+    with _told():
+        evaluated = evaluate_host(found, _counts(found, live, prometheus))
     state = alerts_json(evaluated)
     typer.echo(json.dumps(state, indent=1) if as_json else "\n".join(alert_lines(evaluated)))
     raise typer.Exit(FAILED if state["firing"] else OK)
@@ -194,6 +209,7 @@ def slo(
     month: Annotated[bool, typer.Option("--month", help="This calendar month instead of the last 30 days.")] = False,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     document: Annotated[bool, typer.Option("--document", help="Print the objectives as a Markdown document.")] = False,
+    prometheus: FromPrometheus = None,
 ) -> None:
     """Show how the objectives stand: kept, budget left, how fast it goes, how long it lasts.
 
@@ -201,10 +217,11 @@ def slo(
     """
     from modelwatch.config import load_config
     from modelwatch.slo import Period, slo_document
-    from modelwatch.sources.evaluated import HostCounts, host_slos, is_broken, slo_json, slo_table
+    from modelwatch.sources.evaluated import host_slos, is_broken, slo_json, slo_table
 
     found, period = load_config(config, secrets=False), Period("month" if month else "rolling")
-    standing = host_slos(found, HostCounts(live or found.live), period)
+    with _told():
+        standing = host_slos(found, _counts(found, live, prometheus), period)
     if document:
         typer.echo("\n".join(slo_document(found, found.models[name], standing[name]) for name in found.models))
     else:
@@ -415,6 +432,35 @@ def _source(config: Path, live: Path | None) -> StatusSource:
             "Start the service, or name its file with --live."
         )
     return source
+
+
+def _counts(config: Config, live: Path | None, prometheus: str | None) -> Looked:
+    from modelwatch.sources.evaluated import HostCounts
+
+    if prometheus is None:
+        return HostCounts(live or config.live)
+    from modelwatch.sources.prometheus import Client, PrometheusCounts
+
+    return PrometheusCounts(config, Client(prometheus))
+
+
+def _state_of(config: Path, prometheus: str) -> dict[str, Any]:
+    from modelwatch.config import load_config
+    from modelwatch.sources.prometheus import Client, prometheus_state
+
+    with _told():
+        return prometheus_state(load_config(config, secrets=False), Client(prometheus))
+
+
+@contextlib.contextmanager
+def _told() -> Iterator[None]:
+    """Say in a line, with exit code 1, that a Prometheus does not answer."""
+    from modelwatch.sources.prometheus import PrometheusUnavailable
+
+    try:
+        yield
+    except PrometheusUnavailable as error:
+        _fail(error, FAILED)
 
 
 def main() -> None:

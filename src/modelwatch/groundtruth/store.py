@@ -17,6 +17,7 @@ from modelwatch.errors import MissingExtra
 
 if TYPE_CHECKING:
     from modelwatch.groundtruth.database import Database
+    from modelwatch.groundtruth.deploys import Deploy
     from modelwatch.groundtruth.views import Counts, Rows, Written
 
 State = Literal["matched", "duplicate", "conflict", "late", "not_sampled", "unknown_id"]
@@ -324,6 +325,28 @@ class Store:
         from modelwatch.groundtruth.views import written
 
         return self.database.read(written)
+
+    def tell_deploy(self, deploy: Deploy) -> None:
+        """Keep that somebody has deployed a version.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   it is not kept.
+        """
+        from modelwatch.groundtruth.deploys import tell
+
+        self.database.write(lambda connection: tell(connection, deploy))
+
+    def deploys(self, model: str, since: float = float("-inf")) -> list[Deploy]:
+        """Return the deploys of a model since a time, the latest first, 100 at most.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   it cannot be read now.
+        """
+        from modelwatch.groundtruth.deploys import deploys
+
+        return self.database.read(lambda connection: deploys(connection, model, since))
 
     def purge_some(self, max_bytes: int | None = None) -> int:
         """Remove up to 500 requests that are too old, or too many; return how many. See `retention.purge_some`.

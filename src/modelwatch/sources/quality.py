@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from modelwatch.groundtruth.store import Store
 
 EVERY_S = 10.0
+DEPLOYS_S = 30 * 86_400.0  # deploys that are shown
 MOST_LABELS = 50_000  # the latest; a view over more would be no other
 
 
@@ -59,6 +60,7 @@ class QualitySource:
 
         `state` is "ok", or "unavailable" with a `reason`. `views` is `Quality.to_dict()`; `waiting` says how many
         samples wait for a label, `oldest_waiting_s` for how long the oldest has, `labelled` how many have one.
+        `deploys` are those of 30 days that somebody has told of, the latest first.
         `objective`, `window`, `segment` and `sampling` are those of the configuration.
         """
         settings = self.models.get(model)
@@ -76,6 +78,7 @@ class QualitySource:
         try:
             rows = self.store.rows(model.name, last=MOST_LABELS, by="labelled")
             counts = self.store.counts(model.name)
+            told = self.store.deploys(model.name, now - DEPLOYS_S)
         except ModelwatchError as error:
             return {"state": "unavailable", "reason": str(error)}
         size = model.ground_truth.window
@@ -99,6 +102,7 @@ class QualitySource:
             "waiting": counts.waiting,
             "oldest_waiting_s": None if oldest is None else max(0.0, now - oldest),
             "views": views.to_dict(),
+            "deploys": [deploy.to_dict() for deploy in told],
         }
 
     def close(self) -> None:
