@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# Sets up what a command needs: setup.sh demo|test|bench. Makes .venv, installs the package and, for tests, Debian's prometheus, prometheus-alertmanager, prometheus-pushgateway and chromium.
+# Sets up what a command needs: setup.sh demo|test|bench. Makes .venv, installs the package and, for tests, Debian's prometheus, prometheus-alertmanager, prometheus-pushgateway, postgresql, chromium and a Java.
 set -euo pipefail
 cd -P "$(dirname "$0")/.."
 purpose=${1:-demo}
@@ -126,11 +126,12 @@ if [ "$purpose" = test ]; then
   command -v prometheus-pushgateway >/dev/null || missing="$missing prometheus-pushgateway"
   command -v chromium >/dev/null || missing="$missing chromium"
   command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
+  command -v java >/dev/null || missing="$missing default-jre-headless"
   for package in $missing; do # one by one: what one distribution lacks does not cost the other
     begin=$(date +%s)
     say "installing the Debian package $package"
     if apt_get "$package"; then
-      [ "$package" = chromium ] || stop_service "$package"
+      case $package in chromium | default-jre-headless) ;; *) stop_service "$package" ;; esac
       say "installed in $(($(date +%s) - begin)) s"
     elif [ "${CI:-}" = true ]; then
       say "could not install $package: $apt_fault. The tests need it. Run as root: apt-get install $package"

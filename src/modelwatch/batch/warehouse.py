@@ -348,7 +348,7 @@ class _Pushed:
     def _take_outcomes(self, groups: Mapping[str, list[Any]]) -> None:
         for rows in _repeated(groups["n"]):
             of = [Coded(rows, groups[name]) for name in ("prediction", "label", "segment")]
-            outcomes.count_labels(self.kernel, Labelled(*of, Coded.gap(len(rows))))
+            outcomes.count_labels(self.kernel, Labelled(of[0], of[1], of[2], Coded.gap(len(rows))))
         table = self.kernel.tally.tables[outcomes.CALIBRATION.name]
         for label, prediction, code, n, value in zip(
             *(groups[name] for name in ("label", "prediction", "code", "n", "value")), strict=True
