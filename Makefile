@@ -1,4 +1,4 @@
-.PHONY: demo test lint bench soak soak-full golden docs
+.PHONY: demo test lint bench soak soak-full golden docs audit
 
 demo: ## the sentiment service under traffic; open the page it names
 	@bash scripts/setup.sh demo
@@ -22,6 +22,11 @@ soak: ## faults under load, for minutes to an hour; ends with the ledger of even
 soak-full: ## the same at the scale of the reliability statements; takes as long as it takes
 	@bash scripts/setup.sh test
 	@.venv/bin/python -m soak --scale 1 $(ARGS)
+
+audit: ## bandit, known vulnerabilities of the dependencies, and a bill of materials in build/sbom.json
+	@bash scripts/setup.sh test
+	@.venv/bin/python -m pip install -q --disable-pip-version-check bandit pip-audit cyclonedx-bom
+	@.venv/bin/python scripts/audit.py
 
 golden: ## write the expected files of the tests anew
 	@bash scripts/setup.sh test
