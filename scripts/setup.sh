@@ -125,13 +125,14 @@ if [ "$purpose" = test ]; then
   command -v prometheus-alertmanager >/dev/null && command -v amtool >/dev/null || missing="$missing prometheus-alertmanager"
   command -v prometheus-pushgateway >/dev/null || missing="$missing prometheus-pushgateway"
   command -v chromium >/dev/null || missing="$missing chromium"
+  command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
   command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
   command -v java >/dev/null || missing="$missing default-jre-headless"
   for package in $missing; do # one by one: what one distribution lacks does not cost the other
     begin=$(date +%s)
     say "installing the Debian package $package"
     if apt_get "$package"; then
-      case $package in chromium | default-jre-headless) ;; *) stop_service "$package" ;; esac
+      case $package in chromium | default-jre-headless) ;; *) stop_service "${package%-light}" ;; esac
       say "installed in $(($(date +%s) - begin)) s"
     elif [ "${CI:-}" = true ]; then
       say "could not install $package: $apt_fault. The tests need it. Run as root: apt-get install $package"

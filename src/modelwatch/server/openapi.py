@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from importlib.metadata import version
 from typing import Any, NamedTuple
 
-from modelwatch import __version__
 from modelwatch.server.access import role_needed
 
 Schema = dict[str, Any]
@@ -133,7 +133,7 @@ def document(base: str = "") -> Schema:
     error = {"description": "An error.", "content": {"application/json": {"schema": _ref("Error")}}}
     return {
         "openapi": "3.1.0",
-        "info": {"title": "modelwatch", "version": __version__, "description": _ABOUT},
+        "info": {"title": "modelwatch", "version": version("modelwatch"), "description": _ABOUT},
         "servers": [{"url": base or "/"}],
         "paths": paths,
         "components": {

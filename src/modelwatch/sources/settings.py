@@ -15,7 +15,6 @@ from typing import Any
 
 from pydantic import BaseModel, SecretStr
 
-from modelwatch import __version__
 from modelwatch.config import Config
 from modelwatch.errors import ModelwatchError
 from modelwatch.exposition import Page, Source
@@ -28,7 +27,17 @@ from modelwatch.store.compaction import KEPT_S as COUNTS_KEPT_S
 from modelwatch.store.compaction import TIERS
 from modelwatch.store.reader import Totals
 
-PACKAGES = ("numpy", "pydantic", "SQLAlchemy", "starlette", "uvicorn", "scipy", "psutil", "prometheus-client")
+PACKAGES = (
+    "modelwatch",
+    "numpy",
+    "pydantic",
+    "SQLAlchemy",
+    "starlette",
+    "uvicorn",
+    "scipy",
+    "psutil",
+    "prometheus-client",
+)
 SET, NOT_SET = "set", "not set"
 SERIES_EVERY_S = 60.0
 
@@ -74,7 +83,7 @@ def retention(config: Config) -> dict[str, Any]:
 
 def versions(packages: Iterable[str] = PACKAGES) -> dict[str, str]:
     """Return the versions of what runs; a package that is not installed is missing."""
-    found = {"modelwatch": __version__, "Python": platform.python_version()}
+    found = {"Python": platform.python_version()}
     for name in packages:
         try:
             found[name] = version_of(name)
