@@ -49,7 +49,8 @@ def by_events(
         kernel = kernels.setdefault(start, Kernel(schema))
         plain = [columns.get(name, ["batch"] * rows if name == "endpoint" else absent)[i] for name in FIELDS]
         here = {name: columns[name][i] for name in features if name in columns}
-        kernel.fold([(*plain, here or None)])
+        asked = plain[4] is not None or "prediction" not in columns or any(v is not None for v in here.values())
+        kernel.fold([(*plain, here if here and asked else None)])
         if "timestamp" in columns and time is None:
             kernel.refuse("timestamp", "missing", 1)
     return {start: kernel.tally.as_dict() for start, kernel in kernels.items()}

@@ -20,7 +20,18 @@ N = 4000
 
 
 def awkward(n: int = N) -> dict[str, list[Any]]:
-    """Return rows with NaN, infinities, gaps, values on edges, unseen categories and classes, and several zones' hours."""
+    """Return rows with NaN, infinities, gaps, values on edges, unseen categories and classes, over many hours.
+
+    Some have neither an answer nor a feature, as failed requests have.
+    """
+    rows = _rows(n)
+    for i in range(0, n, 40):
+        for name in ("prediction", *FEATURES):
+            rows[name][i] = None
+    return rows
+
+
+def _rows(n: int) -> dict[str, list[Any]]:
     edges = [k / 8 for k in range(-8, 9)]
     odd = [math.nan, math.inf, -math.inf, None, 0.0, -0.0, 1e6, -1e6, 5e-324, *edges]
     return {

@@ -121,6 +121,17 @@ def listed(values: Column) -> list[Any]:
     return list(values.tolist()) if isinstance(values, (np.ndarray, Coded, Gapped)) else list(values)
 
 
+def there(column: Column) -> npt.NDArray[np.bool_]:
+    """Return which rows have a value of any kind."""
+    if isinstance(column, Gapped):
+        return column.there.copy()
+    if isinstance(column, Coded):
+        return np.array([not is_missing(value) for value in column.values], bool)[column.at]
+    if isinstance(column, np.ndarray) and column.dtype.kind != "O":
+        return np.ones(len(column), bool)
+    return np.array([not is_missing(value) for value in column], bool)
+
+
 # -- labels ------------------------------------------------------------------------------------------------------------
 
 

@@ -14,9 +14,10 @@ import numpy as np
 
 from modelwatch import names
 from modelwatch.batch import outcomes
-from modelwatch.batch.arrow import NO_TIME, Ints, labels_of, listed, numbers_of, seconds_of, times_of
+from modelwatch.batch.arrow import NO_TIME, Ints, labels_of, listed, numbers_of, objects, seconds_of, there, times_of
 from modelwatch.batch.mapping import Roles
 from modelwatch.batch.outcomes import Labelled, taken
+from modelwatch.events import LabelCount
 from modelwatch.kernel import Column, Kernel
 from modelwatch.labels import Coded
 from modelwatch.schema import ModelSchema
@@ -101,10 +102,14 @@ class Buckets:
             columns["confidence"] = numbers_of(batch[roles.confidence])
         if roles.latency is not None:
             columns["duration"] = seconds_of(batch[roles.latency], roles.latency_unit)
-        features = {
-            name: labels_of(batch[column], gaps=False) if name in schema.categorical else numbers_of(batch[column])
-            for name, column in roles.features.items()
-        }
+        features: dict[str, Column] = {}
+        for name in (*schema.numeric, *schema.categorical) if self.plan.roles.features else ():
+            column = roles.features.get(name)
+            if column is None:
+                features[name] = Coded.gap(n)
+            else:
+                given = batch[column]
+                features[name] = labels_of(given, gaps=False) if name in schema.categorical else numbers_of(given)
         labels = None
         if roles.label is not None:
             labels = numbers_of(batch[roles.label]) if schema.classes is None else labels_of(batch[roles.label])
@@ -119,7 +124,7 @@ class Buckets:
             features = {name[2:]: some.pop(name) for name in list(some) if name.startswith("f:")}
             size = min(CHUNK, n - begin)
             columns = dict(some.items())
-            kernel.fold_columns(columns, features, size)
+            kernel.fold_columns(columns, _asked(columns, features), size)
             if labels is not None:
                 gap = Coded.gap(size)
                 get = columns.get
@@ -127,6 +132,14 @@ class Buckets:
                     kernel, Labelled(get("prediction", gap), labels, get("segment", gap), get("confidence", gap))
                 )
         self.merge(start)
+
+    def add_counted(self, batch: Mapping[str, Any]) -> None:
+        """Count labels of a log that says what the service counted of each: the columns are those of `LabelCount`."""
+        starts, _ = times_of(batch["timestamp"], self.plan.roles.time_zone, self.plan.now)
+        found = [LabelCount(*row) for row in zip(*(batch[name] for name in LabelCount._fields), strict=True)]
+        for start, rows in _groups(starts, {"": objects(found)}, self.plan.span):
+            self.kernel.fold_labels(listed(rows[""]))
+            self.merge(start)
 
     def refuse(self, where: str, kind: str, n: int) -> None:
         """Count values that were left out of the log as a whole."""
@@ -178,6 +191,20 @@ class Buckets:
             self._pack(next(iter(self._open)))
         packed, self._packed = self._packed, {}
         return packed
+
+
+def _asked(columns: Mapping[str, Column], features: dict[str, Column]) -> dict[str, Column]:
+    """Return the features of the rows that have any, or an answer: a request that failed was asked nothing."""
+    answers = columns.get("prediction")
+    if answers is None or not features:
+        return features
+    kept = there(answers)
+    for column in features.values():
+        if kept.all():
+            return features
+        kept |= there(column)
+    rows = np.flatnonzero(kept)
+    return {name: taken(column, rows) for name, column in features.items()} if len(rows) else {}
 
 
 def _groups(starts: Ints, columns: Mapping[str, Column], span: int) -> Iterator[tuple[int, Mapping[str, Column]]]:

@@ -7,6 +7,7 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any
 
+from modelwatch.batch.columns import Text
 from modelwatch.batch.logs import Batch, Logs, Part, files_of
 from modelwatch.batch.reading import CSV, NULLS, PARQUET
 from modelwatch.errors import ConfigError, MissingExtra
@@ -38,17 +39,21 @@ def open_duckdb(log: Any) -> Logs:
         raise MissingExtra(
             "duckdb: it is not installed; expected it for this engine. Run `pip install 'modelwatch[batch]'`."
         ) from None
+    as_text = False
     if is_query(log):
         name, query, key = "the query", str(log).rstrip().rstrip(";"), ""
     elif isinstance(log, (str, Path)) or (isinstance(log, (list, tuple)) and log):
         files = [file for one in ([log] if isinstance(log, (str, Path)) else log) for file in files_of(str(one))]
         name, query = str(log if isinstance(log, (str, Path)) else log[0]), _reading(files)
+        as_text = files[0].name.lower().endswith(CSV)  # parsed as any CSV file is, by what a column is for
         key = " ".join(f"{file.absolute()} {file.stat().st_size} {file.stat().st_mtime_ns}" for file in files)
     else:
         raise ConfigError(
             f"duckdb: type of the log is {type(log).__name__!r}; expected a query or paths of files. Name the files."
         )
-    return Logs(name, (Part(key, None, _columns(query, name), lambda columns: _read(query, columns, name)),))
+    return Logs(
+        name, (Part(key, None, _columns(query, name), lambda columns: _read(query, columns, name, as_text=as_text)),)
+    )
 
 
 def _reading(files: Sequence[Path]) -> str:
@@ -58,7 +63,9 @@ def _reading(files: Sequence[Path]) -> str:
         return f"FROM read_parquet([{listed}], union_by_name = true)"
     if lower.endswith(CSV):
         nulls = ", ".join(map(_text, NULLS))
-        return f"FROM read_csv([{listed}], union_by_name = true, header = true, nullstr = [{nulls}])"
+        return (
+            f"FROM read_csv([{listed}], union_by_name = true, header = true, all_varchar = true, nullstr = [{nulls}])"
+        )
     return f"FROM read_json([{listed}], union_by_name = true, format = 'newline_delimited')"
 
 
@@ -76,7 +83,7 @@ def _columns(query: str, name: str) -> tuple[str, ...]:
         return tuple(connection.sql(query).columns)
 
 
-def _read(query: str, columns: Sequence[str], name: str) -> Iterator[Batch]:
+def _read(query: str, columns: Sequence[str], name: str, *, as_text: bool) -> Iterator[Batch]:
     with _connected(name) as connection:
         there = tuple(connection.sql(query).columns)
         wanted = [column for column in columns if column in there] or list(there[:1])
@@ -84,7 +91,8 @@ def _read(query: str, columns: Sequence[str], name: str) -> Iterator[Batch]:
         found = connection.sql(f"FROM ({query}) SELECT {chosen}")
         reader = found.to_arrow_reader if hasattr(found, "to_arrow_reader") else found.fetch_arrow_reader  # before 1.5
         for batch in reader(BATCH_ROWS):
-            yield dict(zip(batch.schema.names, batch.columns, strict=True))
+            found = [Text(column) for column in batch.columns] if as_text else batch.columns
+            yield dict(zip(batch.schema.names, found, strict=True))
 
 
 class _connected:  # noqa: N801  # a context, not a thing

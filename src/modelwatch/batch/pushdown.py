@@ -16,6 +16,8 @@ from modelwatch.store.live import MINUTE
 
 #: What is wrong with a number; the codes of bins begin at 0.
 MISSING, NAN, WRONG, INF, MINUS_INF = -1, -2, -3, -4, -5
+UNASKED = -7  # of a row without an answer and without any feature: not counted
+LEAST = -8
 BINS = 4096  # codes a column, in the long form
 _NO_TIME, _RANGE, _FUTURE = -1, -2, -3
 
@@ -77,7 +79,7 @@ def long_form(table: Any, codes: Sequence[Any]) -> Any:
     """Return (bucket, cell) of every code of every row: `column * BINS + code`, codes counted from the least."""
     import ibis
 
-    cells = [code + (BINS * i - MINUS_INF) for i, code in enumerate(codes)]
+    cells = [code + (BINS * i - LEAST) for i, code in enumerate(codes)]
     return table.select("__bucket", cell=ibis.array(cells).unnest())
 
 

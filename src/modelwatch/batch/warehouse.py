@@ -7,6 +7,8 @@ finds it equal to itself.
 
 from __future__ import annotations
 
+import functools
+import operator
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -22,9 +24,11 @@ from modelwatch.batch.outcomes import Labelled
 from modelwatch.batch.pushdown import (
     BINS,
     INF,
+    LEAST,
     MINUS_INF,
     MISSING,
     NAN,
+    UNASKED,
     WRONG,
     When,
     bin_of,
@@ -203,6 +207,16 @@ class _Pushed:
         return Number(name, value, given, edges, low, high)
 
     @cached_property
+    def _unasked(self) -> Any:
+        """Whether a row has neither an answer nor any feature."""
+        import ibis
+
+        if self.roles.prediction is None:
+            return ibis.literal(False)
+        columns = [self.roles.prediction, *self.roles.features.values()]
+        return functools.reduce(operator.and_, [self.table[name].isnull() for name in columns])
+
+    @cached_property
     def _numbers(self) -> list[Number]:
         schema, roles = self.plan.schema, self.roles
         found = [self._numbers_of("confidence", roles.confidence, schema.confidence, 0.0, 1.0)]
@@ -218,13 +232,18 @@ class _Pushed:
         """Count the bins of all numbers: one scan in long form."""
         if not self._numbers:
             return
-        codes = [bin_of(one.given, one.value, one.edges) for one in self._numbers]
+        import ibis
+
+        codes = []
+        for one in self._numbers:
+            code = bin_of(one.given, one.value, one.edges)
+            codes.append(ibis.ifelse(self._unasked, UNASKED, code) if one.name.startswith("f:") else code)
         cells = long_form(self.table, codes)
         self._each(cells.group_by("__bucket", "cell").agg(n=lambda t: t.count()), self._take_cells)
 
     def _take_cells(self, groups: Mapping[str, list[Any]]) -> None:
         for cell, n in zip(groups["cell"], groups["n"], strict=True):
-            number, code = self._numbers[cell // BINS], cell % BINS + MINUS_INF
+            number, code = self._numbers[cell // BINS], cell % BINS + LEAST
             if number.name.startswith("f:"):
                 self._take_feature(number, code, n)
             else:
@@ -235,7 +254,7 @@ class _Pushed:
         reason = {MISSING: "missing", NAN: "nan", WRONG: "type", INF: "inf", MINUS_INF: "inf"}.get(code)
         if reason is not None:
             kernel.count_invalid(name, reason, n)
-        if code in (MISSING, NAN, WRONG):
+        if code in (MISSING, NAN, WRONG, UNASKED):
             return
         table = kernel.tally.tables[names.FEATURE_VALUE.name]
         at = len(number.edges) if code == INF else 0 if code == MINUS_INF else code
@@ -291,18 +310,19 @@ class _Pushed:
             self._texts(texts)
         for what, name in there.items():
             if what not in texts:
-                grouped = self.table.group_by("__bucket", value=self.table[name]).agg(n=lambda t: t.count())
+                asked = self.table.filter(~self._unasked) if what.startswith("f:") else self.table
+                grouped = asked.group_by("__bucket", value=asked[name]).agg(n=lambda t: t.count())
                 self._each(grouped, lambda groups, what=what: self._take_values(what, groups["value"], groups["n"]))  # type: ignore[misc]
 
     def _texts(self, columns: Mapping[str, str]) -> None:
         import ibis
 
         order = list(columns)
-        marked = [
-            ibis.ifelse(self.table[name].isnull(), f"{i} ", ibis.literal(f"{i}=") + self.table[name])
-            for i, name in enumerate(columns.values())
-        ]
-        cells = self.table.select("__bucket", cell=ibis.array(marked).unnest())
+        marked = []
+        for i, (what, name) in enumerate(columns.items()):
+            cell = ibis.ifelse(self.table[name].isnull(), f"{i} ", ibis.literal(f"{i}=") + self.table[name])
+            marked.append(ibis.ifelse(self._unasked, None, cell) if what.startswith("f:") else cell)
+        cells = self.table.select("__bucket", cell=ibis.array(marked).unnest()).filter(lambda t: t.cell.notnull())
 
         def take(groups: Mapping[str, list[Any]]) -> None:
             values: dict[str, tuple[list[Any], list[int]]] = {}
