@@ -5,7 +5,6 @@ from __future__ import annotations
 import re
 from collections import Counter
 from collections.abc import Collection, Iterable, Iterator, Mapping
-from dataclasses import replace
 from typing import Any, NamedTuple
 
 from modelwatch import names
@@ -183,9 +182,8 @@ def selector_of(model: str) -> str:
 
 
 def objectives_of(context: Context, model: str) -> Objectives:
-    """Return the objectives of a model, its job as PromQL writes it between quotes."""
-    found = objectives_for(context.config, model, context.references.get(model))
-    return replace(found, job=quoted(found.job)[1:-1])
+    """Return the objectives of a model, with the constants of its rules."""
+    return objectives_for(context.config, model, context.references.get(model))
 
 
 # -- alerts ------------------------------------------------------------------------------------------------------------

@@ -9,6 +9,10 @@ from typing import Any
 
 import yaml
 
+from modelwatch.signals.core import matcher, quoted
+
+__all__ = ["duration", "matcher", "quoted", "slug", "template_text", "yaml_text"]
+
 _UNSAFE = re.compile(r"[^a-z0-9_-]+")
 
 
@@ -45,23 +49,6 @@ def slug(name: str) -> str:
         return name
     digest = hashlib.blake2b(name.encode(), digest_size=3).hexdigest()
     return f"{safe or 'model'}_{digest}"
-
-
-def quoted(value: str) -> str:
-    r"""Return a text as PromQL writes it.
-
-    Examples
-    --------
-    >>> print(quoted('a "b"'))
-    "a \"b\""
-    """
-    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
-    return f'"{escaped}"'
-
-
-def matcher(label: str, value: str) -> str:
-    """Return the matcher of a label."""
-    return f"{label}={quoted(value)}"
 
 
 def template_text(value: str) -> str:

@@ -230,6 +230,23 @@ class Signal:
 # -- PromQL ------------------------------------------------------------------------------------------------------------
 
 
+def quoted(value: str) -> str:
+    r"""Return a text as PromQL writes it.
+
+    Examples
+    --------
+    >>> print(quoted('a "b"'))
+    "a \"b\""
+    """
+    escaped = value.replace("\\", "\\\\").replace('"', '\\"').replace("\n", "\\n")
+    return f'"{escaped}"'
+
+
+def matcher(label: str, value: str) -> str:
+    """Return the matcher of a label."""
+    return f"{label}={quoted(value)}"
+
+
 def joined(*parts: str) -> str:
     """Return matchers as one selector; empty ones are left out."""
     return ",".join(part for part in parts if part)

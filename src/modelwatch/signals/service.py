@@ -19,6 +19,7 @@ from modelwatch.signals.core import (
     increase,
     increase_from_birth,
     joined,
+    matcher,
 )
 from modelwatch.tally import TableSchema
 
@@ -31,7 +32,7 @@ MINUTE_TABLES = tuple(TableSchema(metric.name, metric.labels) for metric in (nam
 
 
 def _up(objectives: Objectives) -> str:
-    return f'up{{job="{objectives.job}"}}'
+    return f"up{{{matcher(JOB, objectives.job)}}}"
 
 
 def _answering(counts: Counts) -> Measured:

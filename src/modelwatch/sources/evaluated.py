@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, Protocol
 
 from modelwatch.alerts import ALWAYS_ON, Evaluation, Rule, evaluate, objectives_for, rules_of, verdict_dict
 from modelwatch.alerts.state import AlertState
@@ -35,6 +35,21 @@ class Evaluated:
 
     look: Look
     evaluation: Evaluation
+
+
+class Looked(Protocol):
+    """Counts through which models can be looked at: those of a host, or of a Prometheus.
+
+    now : Unix time of the last look.
+    """
+
+    now: float
+
+    def looks(
+        self, model: str, windows_s: set[int], objectives: Objectives, references: Mapping[str, Reference],
+        since: float, *, time_scale: float = 1.0, drift_s: float = DAY_S,
+    ) -> Iterator[Look]:  # fmt: skip
+        """Return a look at every minute from `since` to now."""
 
 
 class HostCounts:
@@ -146,7 +161,7 @@ def windows_of(rules: list[Rule]) -> set[int]:
     )
 
 
-def evaluate_host(config: Config, counts: HostCounts) -> dict[str, Evaluated]:
+def evaluate_host(config: Config, counts: Looked) -> dict[str, Evaluated]:
     """Return {model: its alerts}, as a monitor that ran for the last hour and a half would see them."""
     found = {}
     for name in config.models:
@@ -164,7 +179,7 @@ def evaluate_host(config: Config, counts: HostCounts) -> dict[str, Evaluated]:
     return found
 
 
-def host_slos(config: Config, counts: HostCounts, period: Period | None = None) -> dict[str, list[SloStatus]]:
+def host_slos(config: Config, counts: Looked, period: Period | None = None) -> dict[str, list[SloStatus]]:
     """Return {model: how its objectives stand}."""
     found = {}
     since_s, _ = (period or Period()).window(counts.now)

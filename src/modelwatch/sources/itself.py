@@ -48,7 +48,7 @@ def itself(
     used = {name: n / 1e6 if name == "cpu_us" else n for name, n in host.used.items()}
     return {
         "since": host.began if readable else None,
-        "counts": {name: _counts(metric, hour, day) for name, metric in COUNTED.items()} if readable else None,
+        "counts": {name: of_tallies(metric, hour, day) for name, metric in COUNTED.items()} if readable else None,
         "damaged_rows": host.damaged_rows + len(windows.damaged) if readable else None,
         "file": _file(live),
         "process": dict(host.process) if readable else {},
@@ -57,7 +57,8 @@ def itself(
     }
 
 
-def _counts(metric: names.Metric, hour: Iterable[Tally], day: Iterable[Tally]) -> dict[str, Any]:
+def of_tallies(metric: names.Metric, hour: Iterable[Tally], day: Iterable[Tally]) -> dict[str, Any]:
+    """Return what was counted of a metric in the last hour and day, with its largest rows by label."""
     recent, all_day = _by_label(metric, hour), _by_label(metric, day)
     ranked = sorted(
         ((labels, n) for labels, n in all_day.items() if labels and n), key=lambda pair: (-pair[1], pair[0])

@@ -153,7 +153,7 @@ class StatusSource:
             "version": key.version,
             "task": "regression" if schema.classes is None else "classification",
             "readings": readings,
-            "details": self._details(key, counts),
+            "details": details_of(counts, self._host.gauges.get(key.model, {}) if self._host.heard else None),
             "history": self._history(key, now),
             "quality": None if self.quality is None else self.quality.read(key.model),
             "drift": drift,
@@ -166,34 +166,6 @@ class StatusSource:
         return pieces.read(
             now, lambda since: self._windows.minutes(key, since), lambda tally: self._counts(key, tally, 1.0, now)
         )
-
-    def _details(self, key: Key, counts: Counts) -> dict[str, Any]:
-        quantiles = {q: signals.latency_quantile(counts, q) for q in (0.5, 0.95, 0.99)}
-        p50, p95, p99 = quantiles.values()
-        slow = signals.SLOW_RATIO.measure(counts)[()]
-        gauges = self._host.gauges.get(key.model, {})
-        confident = counts.total(names.CONFIDENCE)
-        return {
-            "requests": counts.total(names.REQUESTS),
-            "failed": counts.total(names.FAILED),
-            "cancelled": counts.total(names.CANCELLED),
-            "slow": None if slow[0] is None else round(slow[0] * slow[1]),
-            "latency_threshold_s": counts.objectives.latency_threshold_s,
-            "latency_objective": counts.objectives.latency_objective,
-            "p50_s": p50.value if p50 else None,
-            "p95_s": p95.value if p95 else None,
-            "p99_s": p99.value if p99 else None,
-            "p95_bracket_s": [p95.low, p95.high] if p95 else None,
-            "in_progress": int(gauges.get("in_progress", 0)) if self._host.heard else None,
-            "throughput": gauges.get("last_minute", 0) / 60 if self._host.heard else None,
-            "errors_by_type": _errors_by_type(counts.tally),
-            "low_confidence_ratio": counts.total(names.LOW_CONFIDENCE) / confident if confident else None,
-            "confidence": _confidence(counts.tally, counts.schema),
-            "refused": counts.total(names.REFUSED),
-            "internal_errors": counts.total(names.INTERNAL_ERRORS),
-            "label_overflow": counts.total(names.OVERFLOW),
-            "incomplete": _incomplete(counts.tally),
-        }
 
     def _history(self, key: Key, now: float) -> dict[str, Any]:
         """Minute by minute, the open one left out: it would read as a fall."""
@@ -230,6 +202,38 @@ class StatusSource:
             self._reader.close()
             if self.quality is not None:
                 self.quality.close()
+
+
+def details_of(counts: Counts, gauges: Mapping[str, float] | None) -> dict[str, Any]:
+    """Return counts and quantiles of a window.
+
+    gauges : what happens now, `in_progress` and `last_minute` (requests); None where nothing is heard.
+    """
+    quantiles = {q: signals.latency_quantile(counts, q) for q in (0.5, 0.95, 0.99)}
+    p50, p95, p99 = quantiles.values()
+    slow = signals.SLOW_RATIO.measure(counts)[()]
+    confident = counts.total(names.CONFIDENCE)
+    return {
+        "requests": counts.total(names.REQUESTS),
+        "failed": counts.total(names.FAILED),
+        "cancelled": counts.total(names.CANCELLED),
+        "slow": None if slow[0] is None else round(slow[0] * slow[1]),
+        "latency_threshold_s": counts.objectives.latency_threshold_s,
+        "latency_objective": counts.objectives.latency_objective,
+        "p50_s": p50.value if p50 else None,
+        "p95_s": p95.value if p95 else None,
+        "p99_s": p99.value if p99 else None,
+        "p95_bracket_s": [p95.low, p95.high] if p95 else None,
+        "in_progress": int(gauges.get("in_progress", 0)) if gauges is not None else None,
+        "throughput": gauges.get("last_minute", 0) / 60 if gauges is not None else None,
+        "errors_by_type": _errors_by_type(counts.tally),
+        "low_confidence_ratio": counts.total(names.LOW_CONFIDENCE) / confident if confident else None,
+        "confidence": _confidence(counts.tally, counts.schema),
+        "refused": counts.total(names.REFUSED),
+        "internal_errors": counts.total(names.INTERNAL_ERRORS),
+        "label_overflow": counts.total(names.OVERFLOW),
+        "incomplete": _incomplete(counts.tally),
+    }
 
 
 def _errors_by_type(tally: Tally) -> list[list[Any]]:
