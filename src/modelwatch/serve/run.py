@@ -96,7 +96,7 @@ class Parts:
             base_url=base_url,
         )  # fmt: skip
         heartbeat = Heartbeat.of(config, lambda: bool(evaluator.known()), clock)
-        status = StatusSource.from_config(config, live)
+        status = StatusSource.from_config(config, live, clock)
         reviews = Reviews(config, config.store, live, clock) if config.store else None
         return cls(config, live, clock, store, looks, prober, evaluator, status, notifier, heartbeat, reviews)
 

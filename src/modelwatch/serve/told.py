@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelwatch.clock import SteadyClock
-from modelwatch.config import Config
+from modelwatch.config import Config, ModelConfig
 from modelwatch.errors import ModelwatchError
 from modelwatch.slo import SloStatus
 from modelwatch.sources.evaluated import HostCounts, alerts_json, host_slos, slo_json
@@ -63,7 +63,10 @@ class Told:
         """Return the status of the host with `alerts`, `slos` and `evaluation`. Never raises for a file."""
         evaluator = self.parts.evaluator
         known = {"evaluation": evaluator.state(), "alerts": alerts_json(evaluator.found), "slos": self._standing()}
-        return {**self.parts.status.read(), **known}
+        status = self.parts.status.read()
+        seen = {one["name"] for one in status["models"]}
+        silent = [_silent(model) for name, model in self.parts.config.models.items() if name not in seen]
+        return {**status, "models": [*status["models"], *silent], **known}
 
     def _standing(self) -> dict[str, Any]:
         try:
@@ -81,3 +84,10 @@ class Told:
     def settings(self) -> dict[str, Any]:
         """Return the configuration as it was understood, with the series of every model."""
         return {**self._settings, "series": self._series.read()}
+
+
+def _silent(model: ModelConfig) -> dict[str, Any]:
+    """Return a model that has counted nothing for a day: what fires of it is shown, and nothing else can be told."""
+    nothing: dict[str, Any] = {"readings": [], "details": {}, "history": {}}
+    unknown = dict.fromkeys(("quality", "drift", "estimate"))
+    return {"name": model.name, "version": model.version, "task": model.task, **nothing, **unknown}
