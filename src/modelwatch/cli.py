@@ -69,6 +69,11 @@ def demo(
         int | None,
         typer.Option(help="Whose traffic, sample and labels are the same again; without it request ids are random."),
     ] = None,
+    log: Annotated[Path | None, typer.Option(help="Write what is counted there, as JSON lines.")] = None,
+    stack: Annotated[
+        bool, typer.Option("--stack", help="Beside it the Prometheus and Alertmanager of the PATH.")
+    ] = False,
+    alerting: Annotated[Path | None, typer.Option(help="YAML with `alerting:`, whom the stack tells.")] = None,
 ) -> None:
     """Run a sentiment service under realistic traffic, with its live page at /."""
     from modelwatch.demo.run import run_demo
@@ -81,6 +86,9 @@ def demo(
         data=data,
         time_scale=time_scale,
         seed=seed,
+        log=log,
+        stack=stack,
+        alerting=alerting,
         say=typer.echo,
     )
     typer.echo("\n".join(summary.lines()))

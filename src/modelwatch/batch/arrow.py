@@ -126,7 +126,8 @@ def there(column: Column) -> npt.NDArray[np.bool_]:
     if isinstance(column, Gapped):
         return column.there.copy()
     if isinstance(column, Coded):
-        return np.array([not is_missing(value) for value in column.values], bool)[column.at]
+        given: npt.NDArray[np.bool_] = np.array([not is_missing(value) for value in column.values], bool)[column.at]
+        return given
     if isinstance(column, np.ndarray) and column.dtype.kind != "O":
         return np.ones(len(column), bool)
     return np.array([not is_missing(value) for value in column], bool)

@@ -19,6 +19,8 @@ from pathlib import Path
 
 from modelwatch.demo.incidents import SCRIPTS, Script
 from modelwatch.demo.labellers import Given, Team
+from modelwatch.demo.log import labels_beside
+from modelwatch.demo.onstack import on_stack
 from modelwatch.demo.traffic import RATE, Sent, Text, Traffic, read_other_texts, read_texts
 from modelwatch.errors import MissingExtra, ModelwatchError
 from modelwatch.groundtruth.store import Store
@@ -82,7 +84,9 @@ class Summary:
 class Service:
     """The sentiment service under uvicorn, in a process group of its own."""
 
-    def __init__(self, folder: Path, port: int, incident: str, started: float, seed: str | None = None) -> None:
+    def __init__(
+        self, folder: Path, port: int, incident: str, started: float, seed: str | None = None, log: Path | None = None
+    ) -> None:
         self.port = port
         self.kills = 0
         self._environment = os.environ | {
@@ -92,6 +96,8 @@ class Service:
         }
         if seed is not None:
             self._environment["MODELWATCH_DEMO_SEED"] = seed
+        if log is not None:
+            self._environment["MODELWATCH_DEMO_LOG"] = str(log.absolute())
         self._process: subprocess.Popen[bytes] | None = None
 
     def start(self) -> None:
@@ -162,6 +168,9 @@ def run_demo(
     data: Path | None = None,
     time_scale: float | None = None,
     seed: int | None = None,
+    log: Path | None = None,
+    stack: bool = False,
+    alerting: Path | None = None,
     say: Callable[[str], None] = print,
 ) -> Summary:
     """Run the demo until `seconds` have passed or it is interrupted.
@@ -175,6 +184,9 @@ def run_demo(
     data : folder of its live.db; None: a temporary one.
     time_scale : how many minutes of its windows pass in one; None: as its configuration says.
     seed : of the traffic, the request ids (so of what is kept for review) and the labels; None: the ids are random.
+    log : JSON lines of everything that is counted, appended; its labels are in a file of their own beside it.
+    stack : run Prometheus, Alertmanager and `modelwatch serve` beside it, from the PATH.
+    alerting : a file with the section `alerting`, whom the Alertmanager of the stack tells; None: nobody.
 
     Raises
     ------
@@ -187,10 +199,10 @@ def run_demo(
         known = ", ".join(SCRIPTS)
         raise ModelwatchError(f"--incident: incident is {incident!r}; expected one of {known}. Choose one of them.")
     port, started = free_port(port), time.time()
-    with _folder(data) as folder:
+    with _folder(data) as folder, contextlib.ExitStack() as beside:
         write_config(folder, time_scale, port)
         store, seeds = Store(store_of(folder)), {} if seed is None else {"seed": seed}
-        service = Service(folder, port, incident, started, None if seed is None else ids_of(seed, store))
+        service = Service(folder, port, incident, started, None if seed is None else ids_of(seed, store), log)
         try:
             service.start()
             url = f"http://{HOST}:{port}"
@@ -198,10 +210,15 @@ def run_demo(
             say(f"page       {url}/")
             say(f"metrics    {url}/metrics")
             say(f"status     modelwatch status --config {folder / CONFIG}")
-            say(f"alerts     modelwatch serve --config {folder / CONFIG}")
+            if stack:
+                beside.enter_context(on_stack(folder / CONFIG, free_port, alerting=alerting, say=say))
+            else:
+                say(f"alerts     modelwatch serve --config {folder / CONFIG}")
             note = script.note(0.0)
             if note:
                 say(f"incident   {note}")
+            if log is not None:
+                say(f"log        {log}, and its labels {labels_beside(log)}")
             say("Ctrl-C ends it." if seconds is None else f"Runs for {seconds:g} s.")
             begin = time.monotonic()
             traffic = Traffic(url, reviews, script, started, **seeds)

@@ -18,6 +18,7 @@ from pydantic import BaseModel, Field
 
 from modelwatch import Monitor, current_request, load_config
 from modelwatch.demo.incidents import SCRIPTS
+from modelwatch.demo.log import log_into
 from modelwatch.demo.model import predict
 from modelwatch.demo.traffic import NUMBER
 from modelwatch.integrations.fastapi import instrument
@@ -30,6 +31,7 @@ if TYPE_CHECKING:
     from collections.abc import Iterator
 
 CONFIG = "MODELWATCH_DEMO_CONFIG"
+LOG = "MODELWATCH_DEMO_LOG"
 INCIDENT, STARTED = "MODELWATCH_DEMO_INCIDENT", "MODELWATCH_DEMO_STARTED"
 SEED = "MODELWATCH_DEMO_SEED"  # what the ids of numbered requests are made of
 PAGES = (
@@ -64,6 +66,8 @@ def create_app() -> FastAPI:
     logging.basicConfig(level=logging.WARNING)  # faults of the monitor are logged, at most once a minute
     app = FastAPI(title="Sentiment of product reviews")
     monitor = Monitor.from_config(config_path, MODEL)
+    if log := os.environ.get(LOG):
+        log_into(monitor, Path(log))
     instrument(app, monitor, ignore=PAGES)
 
     @app.post("/predict")
