@@ -29,6 +29,7 @@ CONNECT_S = 5
 SILENT_S = 10
 STATEMENT_S = 60
 MEETINGS = 8  # how often a transaction that met another one is tried again
+LOG_PAGES = 2000  # of a file's log; the label that makes it longer writes them to their places, which takes a while
 BEGIN = "modelwatch.begin"  # how the next transaction of a connection to SQLite begins
 MEMORY = (None, "", ":memory:")
 
@@ -273,7 +274,8 @@ def _prepare_sqlite(db: Any, where: str) -> None:
         db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # works before the first table only
     db.execute("PRAGMA journal_mode=WAL")
     db.execute("PRAGMA synchronous=FULL")
-    db.execute("PRAGMA journal_size_limit=8388608")
+    db.execute(f"PRAGMA journal_size_limit={LOG_PAGES * 4096}")
+    db.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
 
 
 def _begin_sqlite(connection: Connection) -> None:
