@@ -35,7 +35,7 @@ class Effort:
     rounds: int = 40
     few: int = 8  # rounds of what takes long
     paced_s: float = 2.0
-    stored: int = 1_000_000  # samples in the store of ground truth
+    stored: int = 10_000_000  # samples in the store of ground truth
 
 
 QUICK = Effort(rounds=8, few=2, paced_s=0.7, stored=20_000)
