@@ -12,7 +12,6 @@ import pytest
 
 from alerts.life import requests
 from integrations.calling import Answer, call
-from modelwatch.events import LabelCount
 from modelwatch.notify.commands import acknowledge, end_silence, silence
 from modelwatch.serve.run import Parts, app_of
 from modelwatch.server.access import OPERATE, VIEW, Access
@@ -199,16 +198,3 @@ def test_a_store_that_is_stuck_leaves_the_page_and_says_so(parts: Parts, house: 
     assert (
         call(ann.app, "/alerts/acknowledge", method="POST", headers=ann.headers(FORM, ORIGIN), body=body).status == 303
     )
-
-
-def test_labels_of_the_page_are_counted_and_no_worker_is_added(house: House) -> None:
-    """`serve` reviews what the service keeps; its labels are in live.db, and the service is not one worker more."""
-    parts = house.serve()
-    assert parts.reviews is not None
-    house.happen(labels=(LabelCount(kept=1),))
-    before = parts.status.read()["workers"]["alive"]
-    assert parts.reviews.worker.flush(5)
-    assert parts.status.read()["workers"]["alive"] == before
-    ann = Person(app_of(parts))
-    page = ann.open("/review")
-    assert "Who is reviewing?" in page
