@@ -8,8 +8,8 @@ from modelwatch.errors import NewerFormat
 from modelwatch.groundtruth.tables import state
 
 #: SQL that both engines understand; {serial} is a whole number that goes up by itself, {bytes} are bytes, {one_tree}
-#: keeps rows where their key is, so that one costs a page less. A step, once released, is never changed: what comes after
-#: is a new one.
+#: keeps rows where their key is, so that one costs a page less. A step, once released, is never changed: what comes
+#: after is a new one.
 STEPS = (
     """
     CREATE TABLE modelwatch_store (name TEXT NOT NULL PRIMARY KEY, value TEXT NOT NULL);
