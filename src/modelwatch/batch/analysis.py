@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cached_property
 
 from modelwatch.batch.counting import UNDATED
 from modelwatch.batch.mapping import Roles
@@ -29,6 +28,7 @@ class Analysis:
     roles : which column said what.
     packed : {start of the bucket, Unix seconds: its tally, dumped}, in the order of time; `UNDATED` are the rows
         whose time is not known.
+    total : the counts of all rows; must not be changed.
     span : seconds of a bucket.
     rows : of the log.
     notes : what to know about the log, one sentence each.
@@ -39,6 +39,7 @@ class Analysis:
     reference: Reference | None
     roles: Roles
     packed: Mapping[int, bytes]
+    total: Tally
     span: int
     rows: int
     notes: tuple[str, ...] = field(default=())
@@ -75,14 +76,6 @@ class Analysis:
         """The counts of rows whose time is not known: in the total, and in no window."""
         return Tally.load(self.packed[UNDATED]) if UNDATED in self.packed else Tally()
 
-    @cached_property
-    def total(self) -> Tally:
-        """The counts of all rows; must not be changed."""
-        total = prepared(self.schema.empty())
-        for blob in self.packed.values():
-            total.add(Tally.load(blob))
-        return total
-
     def store_rows(self) -> Iterator[Row]:
         """Yield the buckets as rows of `live.db`; undated rows are a base row, which is in no window."""
         for start, blob in self.packed.items():
@@ -110,3 +103,11 @@ class Analysis:
     def refused(self) -> dict[tuple[str, ...], int]:
         """{(what, why): how many values were left out}."""
         return {labels: int(counts[0]) for labels, (counts, _) in self.total.tables[REFUSED.name].as_dict().items()}
+
+
+def total_of(packed: Mapping[int, bytes], schema: ModelSchema) -> Tally:
+    """Return the sum of dumped tallies, with every table of a log."""
+    total = prepared(schema.empty())
+    for blob in packed.values():
+        total.add(Tally.load(blob))
+    return total

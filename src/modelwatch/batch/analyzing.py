@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 from typing import Any
 
-from modelwatch.batch.analysis import Analysis
+from modelwatch.batch.analysis import Analysis, total_of
+from modelwatch.batch.capping import capped, kept_of
 from modelwatch.batch.counting import SPANS, Plan
 from modelwatch.batch.duck import is_query, open_duckdb
 from modelwatch.batch.engine import Counted, Engine, How, Packed, add_packed
@@ -22,6 +23,7 @@ from modelwatch.config import ModelConfig
 from modelwatch.errors import ConfigError, fault
 from modelwatch.record.monitor import schema_of
 from modelwatch.reference import Reference
+from modelwatch.tally import Tally
 
 ENGINES = ("arrow", "duckdb", "spark")
 
@@ -81,8 +83,13 @@ def analyze(
     schema = schema_of(model, reference=known or Reference())
     plan = Plan(schema, roles, seconds_of_span(span), time.time() if now is None else now, model.logs.label)
     how = How(threads, None if checkpoint is None else Path(checkpoint))
-    counted = _count(log, plan, how, labels, progress)
-    return Analysis(model, schema, known, roles, counted.packed, plan.span, counted.rows)
+    packed, rows = _count(log, plan, how, labels, progress)
+    total = total_of(packed, schema)
+    kept = kept_of(total, schema)
+    if kept:
+        packed = {start: capped(Tally.load(blob), kept).dump() for start, blob in packed.items()}
+        total = total_of(packed, schema)
+    return Analysis(model, schema, known, roles, packed, total, plan.span, rows)
 
 
 def open_engine(logs: Any, engine: str | None = None) -> Engine:

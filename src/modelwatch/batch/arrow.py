@@ -124,13 +124,16 @@ def listed(values: Column) -> list[Any]:
 def there(column: Column) -> npt.NDArray[np.bool_]:
     """Return which rows have a value of any kind."""
     if isinstance(column, Gapped):
-        return column.there.copy()
+        return np.array(column.there, bool)
     if isinstance(column, Coded):
-        given: npt.NDArray[np.bool_] = np.array([not is_missing(value) for value in column.values], bool)[column.at]
-        return given
+        return np.take(_given(column.values), column.at)
     if isinstance(column, np.ndarray) and column.dtype.kind != "O":
         return np.ones(len(column), bool)
-    return np.array([not is_missing(value) for value in column], bool)
+    return _given(column)
+
+
+def _given(values: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
+    return np.array([not is_missing(value) for value in values], bool)
 
 
 # -- labels ------------------------------------------------------------------------------------------------------------

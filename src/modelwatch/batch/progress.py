@@ -22,12 +22,11 @@ def progress_bar(what: str, *, shown: bool | None = None) -> Iterator[Progress]:
     from rich.progress import BarColumn, SpinnerColumn, TextColumn, TimeRemainingColumn
     from rich.progress import Progress as Bar
 
-    console = Console(stderr=True)
-    visible = console.is_terminal if shown is None else shown
+    console = Console(stderr=True, force_terminal=shown)
     columns = (
         SpinnerColumn(), TextColumn("{task.description}"), BarColumn(), TextColumn("{task.completed:,} rows"),
         TimeRemainingColumn(),
     )  # fmt: skip
-    with Bar(*columns, console=console, transient=True, disable=not visible) as bar:
+    with Bar(*columns, console=console, transient=True, disable=not console.is_terminal) as bar:
         task = bar.add_task(what, total=None)
         yield lambda rows, total: bar.update(task, completed=rows, total=total)
