@@ -28,6 +28,7 @@ PATHS = {
     HEALTH: "/", QUALITY: "/quality", DRIFT: "/drift", RESOURCES: "/resources", ALERTS_PAGE: "/alerts", SLOS: "/slos",
     REVIEW: "/review", RUNBOOKS: "/runbooks", MONITOR: "/monitor", SETTINGS: "/settings",
 }  # fmt: skip
+WITH_HISTORY = {HEALTH, QUALITY, RESOURCES}  # pages with pictures over time
 FEW = 8  # models that the menu shows without a field to search them
 _WORST_FIRST = ("crit", "warn", "unk", "ok")
 _ICON_COLOURS = {
@@ -60,6 +61,14 @@ class Choice(NamedTuple):
     href: str
     current: bool
     picture: Markup
+
+
+class Range(NamedTuple):
+    """How far back the pictures reach: as words, and the address of the page that shows it."""
+
+    words: str
+    href: str
+    current: bool
 
 
 class Act(NamedTuple):
@@ -182,7 +191,11 @@ def frame(
     )  # fmt: skip
     return {
         "fresh": render("fresh", now=words.clock(status.get("now"), seconds=True), **_age(status)),
-        "strip": render("strip", **_strip(status) | ({} if page == HEALTH else {"window": ""})),
+        "strip": render(
+            "strip",
+            **_strip(status) | ({} if page == HEALTH else {"window": ""}),
+            ranges=_ranges(status, base, model, page),
+        ),
         "tabs": render("tabs", tabs=_tabs(status, chosen, base, model, page)),
         "menu": menu,
     }
@@ -270,13 +283,37 @@ def _age(status: Mapping[str, Any]) -> dict[str, Any]:
     }
 
 
-def _strip(status: Mapping[str, Any]) -> dict[str, Any]:
+def _strip(status: Mapping[str, Any], page: str) -> dict[str, Any]:
     """Return what stands beside the tabs: which windows, and the notes."""
     scale = finite(status.get("time_scale"))
     notes = [clean(note, 200) for note in status.get("notes") or ()]
     if scale is not None and scale not in {0.0, 1.0}:
         notes.insert(0, f"time runs {scale:g} times faster: every window is that much shorter")
-    return {"window": words.span(finite(status.get("window_s"))), "notes": notes}
+    reason = (status.get("range") or {}).get("reason")
+    notes += [f"the longer history cannot be read: {clean(reason, 120)}"] if reason else []
+    return {"window": words.span(finite(status.get("window_s"))) if page == HEALTH else "", "notes": notes}
+
+
+def _ranges(status: Mapping[str, Any], base: str, model: str | None, page: str) -> list[Range]:
+    """Return how far back the pictures of a page may reach; nothing on a page without any."""
+    held: Sequence[str] = status.get("ranges") or ()
+    if page not in WITH_HISTORY:
+        return []
+    picked = str((status.get("range") or {}).get("range") or (held[0] if held else ""))
+    named = f"&model={quote(model, safe='', errors='replace')}" if model is not None else ""
+    return [
+        Range(f"{one[:-1]}{words.NBSP}{one[-1]}", f"{base}{PATHS[page]}?range={one}{named}", one == picked)
+        for one in held
+    ]
+
+
+def _ranges(status: Mapping[str, Any], base: str, model: str | None, page: str) -> list[tuple[str, str, bool]]:
+    """Return the time ranges of the charts: each with its words, where it leads, and whether it is the one shown."""
+    shown = (status.get("range") or {}).get("range") or "1h"
+    chosen = f"model={quote(model, safe='', errors='replace')}&" if model is not None else ""
+    known = status.get("ranges") or () if page == HEALTH else ()
+    here = f"{base}{PATHS[page]}?{chosen}range="
+    return [(f"{name[:-1]}{words.NBSP}{name[-1]}", f"{here}{name}", name == shown) for name in known]
 
 
 def _choices(status: Mapping[str, Any], chosen: Mapping[str, Any], base: str, page: str) -> list[Choice]:

@@ -66,6 +66,7 @@
     const stop = new AbortController(), guard = setTimeout(() => stop.abort(), TIMEOUT);
     try {
       const answer = await fetch(address, { signal: stop.signal, headers: { accept: "application/json" }, cache: "no-store" });
+      if (answer.status === 401) { location.reload(); return; }  // the session is over: sign in, and be here again
       const body = await answer.json();
       if (answer.ok) { good = Date.now(); problem = ""; put(body); }
       else problem = `the server answers, but cannot tell. ${body.error ? body.error.message : answer.status}`.replace(/[^.]$/, "$&.");
@@ -96,6 +97,99 @@
     const menu = document.querySelector("details.models[open]");
     if (e.key === "Escape" && menu) { menu.open = false; menu.querySelector("summary").focus(); }
   });
+  /* -- keys: g and a letter for a page, j and k for rows; never while somebody types --------------- */
+  const PAGES = { h: "Health", q: "Quality", d: "Drift", r: "Resources", a: "Alerts", s: "SLOs", v: "Review", b: "Runbooks" };
+  let going = 0;
+
+  function rows() {
+    const found = [...document.querySelectorAll("main article.alert, main .al li, main tbody tr")];
+    return found.map(row => row.matches("article") ? row : row.querySelector("a")).filter(Boolean);
+  }
+
+  function move(step) {
+    const all = rows(), here = document.activeElement?.closest("article.alert, .al li, tbody tr");
+    const at = all.findIndex(one => here && here.contains(one));
+    const next = all[at < 0 ? (step > 0 ? 0 : all.length - 1) : Math.min(all.length - 1, Math.max(0, at + step))];
+    if (!next) return;
+    if (next.matches("article")) next.tabIndex = -1;
+    next.focus();
+    next.scrollIntoView({ block: "nearest" });
+  }
+
+  function alertHere(selector) {
+    const here = document.activeElement?.closest("article.alert") ?? document.querySelector("article.alert");
+    return here?.querySelector(selector);
+  }
+
+  const keys = {
+    m() {
+      const menu = document.querySelector("details.models");
+      if (menu) { menu.open = true; (menu.querySelector("input") ?? menu.querySelector("li a")).focus(); }
+    },
+    j: () => move(1),
+    k: () => move(-1),
+    o: () => alertHere(".go a:last-child")?.click(),
+    a: () => alertHere("form[action$=acknowledge] button")?.click(),
+    x() {
+      const ask = alertHere("details.silence");
+      if (ask) { ask.open = true; ask.querySelector("select, input:not([type=hidden])").focus(); }
+    },
+    "?": () => help().showModal(),
+    " ": () => pause.click(),
+  };
+
+  function help() {
+    let box = document.querySelector("dialog.help");
+    if (!box) {
+      box = document.createElement("dialog");
+      box.className = "help";
+      box.setAttribute("aria-labelledby", "help-title");
+      const told = [...Object.entries(PAGES).map(([key, page]) => [`g ${key}`, page]), ["m", "choose a model"],
+        ["j  k", "next, previous row"], ["o", "runbook of an alert"], ["a", "acknowledge it"], ["x", "silence it"],
+        ["Space", "pause and go on"], ["?", "this help"]];
+      const title = document.createElement("h2"), list = document.createElement("div"), close = document.createElement("button");
+      title.id = "help-title"; title.textContent = "Keyboard"; list.className = "cols";
+      for (const [key, words] of told) {
+        const line = document.createElement("div"), cap = document.createElement("span"), text = document.createElement("span");
+        for (const one of key.split(/ +/)) cap.append(Object.assign(document.createElement("kbd"), { textContent: one }), " ");
+        text.textContent = words;
+        line.append(cap, text);
+        list.append(line);
+      }
+      close.className = "btn"; close.type = "button"; close.textContent = "Close";
+      close.addEventListener("click", () => box.close());
+      box.append(title, list, close);
+      document.body.append(box);
+    }
+    return box;
+  }
+
+  document.addEventListener("keydown", e => {
+    const typing = e.target.closest?.("input, select, textarea, [contenteditable]");
+    if (typing || e.ctrlKey || e.altKey || e.metaKey || e.isComposing || document.querySelector("dialog[open]")) return;
+    if (e.key === " " && e.target.closest?.("button, summary, a, .scroll")) return;
+    if (Date.now() - going < 1500 && e.key in PAGES) {
+      going = 0;
+      const tab = [...document.querySelectorAll(".tabs a")].find(one => one.firstChild.textContent.trim() === PAGES[e.key]);
+      e.preventDefault();
+      e.stopImmediatePropagation();
+      tab?.click();
+    } else if (e.key === "g") {
+      going = Date.now();
+    } else if (Object.hasOwn(keys, e.key)) {
+      e.preventDefault();
+      keys[e.key]();
+    }
+  }, true);
+
+  document.addEventListener("input", e => {
+    if (e.target.id !== "find") return;
+    const wanted = e.target.value.trim().toLowerCase();
+    for (const line of document.querySelectorAll(".drop li")) {
+      line.hidden = !line.querySelector(".model").textContent.toLowerCase().includes(wanted);
+    }
+  });
+
   document.addEventListener("click", e => {
     const menu = document.querySelector("details.models[open]");
     if (menu && !menu.contains(e.target)) menu.open = false;

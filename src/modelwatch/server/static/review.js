@@ -42,7 +42,7 @@
       });
       const body = await answer.json();
       if (answer.ok) await put(body.state);
-      else if (answer.status === 403) location.reload();
+      else if (answer.status === 401 || answer.status === 403) location.reload();
       else tell(`Not saved: ${body.error.message}`);
     } catch {
       tell("Not saved: the server does not answer. Try again; doing it twice does no harm.");
