@@ -1,8 +1,8 @@
 .PHONY: demo test lint bench soak soak-full golden docs audit
 
-demo: ## the sentiment service under traffic; open the page it names
+demo: ## the sentiment service under traffic; open the page it names. STACK=1: with Prometheus and Alertmanager
 	@bash scripts/setup.sh demo
-	@.venv/bin/modelwatch demo $(ARGS)
+	@.venv/bin/modelwatch demo $(if $(filter-out 0 no,$(STACK)),--stack) $(ARGS)
 
 test: ## everything that must hold: lint, types, layers, tests
 	@bash scripts/test.sh

@@ -24,7 +24,7 @@ from modelwatch.config import Config, load_config
 from modelwatch.errors import ConfigError, MissingExtra, ModelwatchError, fault
 from modelwatch.generate import Places, differences, generate, write
 from modelwatch.generate.alertmanager import SECRETS, secrets_of
-from modelwatch.generate.context import ALERTMANAGER_PORT, PROMETHEUS_PORT, SERVICE_PORT, Context
+from modelwatch.generate.context import ALERTMANAGER_PORT, PAGES_PORT, PROMETHEUS_PORT, SERVICE_PORT, Context
 from modelwatch.reference import Reference
 
 __all__ = ["Part", "differences", "down", "generated", "status", "up", "write"]
@@ -32,6 +32,7 @@ __all__ = ["Part", "differences", "down", "generated", "status", "up", "write"]
 STATE = Path(".modelwatch-stack")
 READY_S, STOP_S = 30.0, 15.0
 PROCESSES = "processes.json"  # {part: [process id, port]}
+PAGES = f"127.0.0.1:{PAGES_PORT}"
 PORTS = {"prometheus": PROMETHEUS_PORT, "alertmanager": ALERTMANAGER_PORT}
 PACKAGES = {"prometheus": ("prometheus",), "alertmanager": ("prometheus-alertmanager", "alertmanager")}
 
@@ -66,7 +67,7 @@ def references_of(config: Config) -> dict[str, Reference]:
 
 def up(
     path: Path, state: Path = STATE, *, say: Callable[[str], object] = print, docker: bool = True,
-    ports: Mapping[str, int] = MappingProxyType(PORTS),
+    ports: Mapping[str, int] = MappingProxyType(PORTS), pages: str = PAGES,
 ) -> list[Part]:  # fmt: skip
     """Start the stack; one that runs reads its files again.
 
@@ -79,6 +80,7 @@ def up(
     state : the directory of its files and data.
     docker : False does not even look for a Docker engine.
     ports : of the programs on 127.0.0.1; those of Compose are always the usual ones.
+    pages : where `modelwatch serve` answers, as "host:port", without Docker.
 
     Raises
     ------
@@ -92,14 +94,14 @@ def up(
     programs = {name: _program(name, commands) for name, commands in PACKAGES.items()}
     if [part.name for part in status(state) if part.answers] == list(PACKAGES):
         known = _processes(state)
-        _prepare(path, state, {name: port for name, (_, port) in known.items()})
+        _prepare(path, state, {name: port for name, (_, port) in known.items()}, pages)
         for pid, _ in known.values():
             os.kill(pid, signal.SIGHUP)
         say("the stack runs already; it has read its files again")
         return status(state)
     down(state)
     _check_ports(ports)
-    _prepare(path, state, ports)
+    _prepare(path, state, ports, pages)
     resend = Context(load_config(path, secrets=False), __version__).resend_flag
     commands = {
         "alertmanager": [
@@ -198,11 +200,11 @@ def _check_ports(ports: Mapping[str, int]) -> None:
                 raise ConfigError(fault("stack", f"port of {name}", port, expected, "Stop what runs there.")) from None
 
 
-def _prepare(path: Path, state: Path, ports: Mapping[str, int]) -> None:
+def _prepare(path: Path, state: Path, ports: Mapping[str, int], pages: str) -> None:
     """Write the files of the programs, and the secrets, which only this user can read."""
     plain, told = load_config(path, secrets=False), load_config(path)
     places = Places(
-        service=_target(plain), pages="127.0.0.1:8080", pages_token=False, node="",
+        service=_target(plain), pages=pages, pages_url=f"http://{pages}", pages_token=False, node="",
         prometheus=f"127.0.0.1:{ports['prometheus']}", alertmanager=f"127.0.0.1:{ports['alertmanager']}",
     )  # fmt: skip
     files = generate(

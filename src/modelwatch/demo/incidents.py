@@ -53,6 +53,11 @@ FAULTS = (
     Incident("traffic-stop", "No requests come, as when a caller is broken.", silent=True),
 )
 
+#: An alert that fires when its service goes down: it must not end meanwhile.
+FAILING_OUTAGE = Incident(
+    "failing-outage", "One request in eight fails; then the service is down.", error_ratio=0.125, stops_service=True
+)
+
 
 @dataclass(frozen=True)
 class Script:
@@ -103,5 +108,6 @@ class Script:
 SCRIPTS: dict[str, Script] = {
     "none": Script("none", ()),
     **{fault.name: Script(fault.name, (fault,)) for fault in FAULTS},
+    FAILING_OUTAGE.name: Script(FAILING_OUTAGE.name, (FAILING_OUTAGE,), first_s=8.0, lasts_s=60.0, every_s=600.0),
     "tour": Script("tour", FAULTS, lasts_s=60.0, every_s=90.0),
 }
