@@ -2,6 +2,7 @@
 
     python simulations/alerts_of_a_month.py                 20 seeds of 30 quiet days, then every incident
     python simulations/alerts_of_a_month.py --seeds 2 --days 7 --every 60
+    python simulations/alerts_of_a_month.py --write         the same, and put into docs/alerts.md
 
 Traffic follows the day and the week, wanders and comes in bursts; 0.2 % of requests fail, now and then a dependency
 hiccups for seconds; inputs wander and follow the day; a tenth of the answers is kept, and labelled in office hours; one
@@ -18,6 +19,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass
 
 import numpy as np
+from blocks import ALERTS_PAGE, Block
 from scipy.special import ndtr
 
 from modelwatch import names
@@ -337,10 +339,9 @@ def at(seconds: float) -> str:
     return f"day {minutes // MINUTES_A_DAY + 1} {minutes % MINUTES_A_DAY // 60:02}:{minutes % 60:02}"
 
 
-def quiet(seeds: int, days: int, per_hour: float, every: int) -> int:
-    """Print what quiet months raised; return the number of pages."""
+def quiet(block: Block, seeds: int, days: int, per_hour: float, every: int) -> int:
+    """Say what quiet months raised, every page and warning by name; return the number of pages."""
     total: dict[tuple[str, str], int] = defaultdict(int)
-    pages = 0
     for seed in range(seeds):
         began = time.process_time()
         reference = _reference(np.random.default_rng(1000 + seed))
@@ -348,25 +349,22 @@ def quiet(seeds: int, days: int, per_hour: float, every: int) -> int:
         for one in found:
             total[one.severity, one.name] += 1
             if one.severity in {"critical", "warning"}:
-                print(f"  seed {seed}: {one.severity} {one.name} {one.labels} at {at(one.fired)}: {one.culprits}")
-        here = sum(one.severity == "critical" for one in found)
-        pages += here
-        print(
-            f"seed {seed}: {here} pages, {len(found)} alerts in {days} days ({time.process_time() - began:.0f} CPU s)",
-            flush=True,
-        )
-    print(
-        f"{seeds} seeds of {days} quiet days, {per_hour:g} requests an hour, looked at every {every} s: {pages} pages;",
-        end=" ",
+                block.say(f"seed {seed}: {one.severity} {one.name} {one.labels} at {at(one.fired)}: {one.culprits}")
+        print(f"seed {seed}: {len(found)} alerts ({time.process_time() - began:.0f} CPU s)", flush=True)
+    pages = sum(n for (severity, _), n in total.items() if severity == "critical")
+    block.say(f"{seeds} seeds of {days} quiet days, {per_hour:g} requests an hour, looked at every {every} s:")
+    told = ", ".join(
+        f"{n} {severity} {name}" for (severity, name), n in sorted(total.items()) if severity != "critical"
     )
-    print(", ".join(f"{severity} {name} {n}" for (severity, name), n in sorted(total.items())) or "no alerts")
+    block.say(f"{pages} pages; {told or 'no other alert'}")
     return pages
 
 
-def incidents(per_hour: float, every: int, only: str | None) -> int:
-    """Print what each incident raised, when, and whether it ended; return how many went wrong."""
+def incidents(block: Block, per_hour: float, every: int, only: str | None) -> int:
+    """Say what each incident raised, when, and whether it ended; return how many went wrong."""
     wrong = 0
     begin = 3 * MINUTES_A_DAY + 10 * 60
+    block.say(f"incidents at {per_hour:g} requests an hour, looked at every {every} s:")
     for incident in INCIDENTS:
         if only not in {None, incident.name}:
             continue
@@ -374,28 +372,27 @@ def incidents(per_hour: float, every: int, only: str | None) -> int:
         found = live(*rows_of(77, 8, per_hour, incident, begin), reference, every)
         first = START + 60.0 * begin
         told = [one for one in found if one.fired >= first]
-        early = [one for one in found if one.fired < first and one.severity != "info"]
-        missed = [name for name in incident.expected if not any(one.name == name for one in told)]
-        named = not incident.culprit or any(
-            incident.culprit in one.culprits for one in told if one.name in incident.expected
-        )
-        main = [one for one in told if one.name == incident.expected[0]]
-        once = len(episodes(main)) == len({one.subject for one in main})
-        ended = all(
-            one.resolved is not None for one in told if one.name in incident.expected and one.severity == "critical"
-        )
-        good = not missed and not early and named and once and ended
-        wrong += not good
-        print(f"{incident.name}: {'as expected' if good else 'NOT as expected'}", end="")
-        print(
-            f" (missed {missed}, before it {len(early)}, named {named}, once {once}, ended {ended})" if not good else ""
-        )
+        why = _not_expected(incident, told, [one for one in found if one.fired < first and one.severity != "info"])
+        wrong += bool(why)
+        block.say(f"{incident.name}: {why or 'as expected'}")
         for one in told:
             delay = (one.fired - first) / 60
             lasted = "still on" if one.resolved is None else f"{(one.resolved - one.fired) / 60:.0f} min"
-            print(f"  after {delay:.0f} min: {one.severity} {one.name} {one.labels} ({lasted})")
-        sys.stdout.flush()
+            block.say(f"  after {delay:.0f} min: {one.severity} {one.name} {one.labels} ({lasted})")
     return wrong
+
+
+def _not_expected(incident: Incident, told: list[Told], early: list[Told]) -> str:
+    """Return what is not as it should be of an incident; empty where all is."""
+    missed = [name for name in incident.expected if not any(one.name == name for one in told)]
+    mine = [one for one in told if one.name in incident.expected]
+    named = not incident.culprit or any(incident.culprit in one.culprits for one in mine)
+    main = [one for one in told if one.name == incident.expected[0]]
+    once = len(episodes(main)) == len({one.subject for one in main})
+    ended = all(one.resolved is not None for one in mine if one.severity == "critical")
+    if not missed and not early and named and once and ended:
+        return ""
+    return f"NOT as expected (missed {missed}, before it {len(early)}, named {named}, once {once}, ended {ended})"
 
 
 def main() -> Iterator[Callable[[], int]]:
@@ -407,11 +404,22 @@ def main() -> Iterator[Callable[[], int]]:
     options.add_argument("--every", type=int, default=60, help="seconds between two looks, whole minutes")
     options.add_argument("--incident", choices=[incident.name for incident in INCIDENTS], help="only this one")
     options.add_argument("--only", choices=["quiet", "incidents"])
+    options.add_argument("--write", action="store_true", help=f"put the results into {ALERTS_PAGE.name}")
     given = options.parse_args()
+
+    def written(name: str, work: Callable[[Block], int]) -> int:
+        block = Block(name)
+        wrong = work(block)
+        if given.write:
+            block.write(ALERTS_PAGE)
+        return wrong
+
     if given.only != "quiet":
-        yield lambda: incidents(given.per_hour or 10_000, given.every, given.incident)
+        per_hour = given.per_hour or 10_000
+        yield lambda: written("incidents", lambda block: incidents(block, per_hour, given.every, given.incident))
     if given.only != "incidents":
-        yield lambda: quiet(given.seeds, given.days, given.per_hour or 1800, given.every)
+        rate = given.per_hour or 1800
+        yield lambda: written("quiet", lambda block: quiet(block, given.seeds, given.days, rate, given.every))
 
 
 if __name__ == "__main__":

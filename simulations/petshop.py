@@ -1,6 +1,6 @@
 """What the catalogue finds in PetShop: 26 injected incidents of a real service at low traffic, and two normal days.
 
-    python simulations/petshop.py petshop_low_traffic.parquet petshop_low_traffic_issues.json
+    python simulations/petshop.py petshop_low_traffic.parquet petshop_low_traffic_issues.json [--write]
 
 The data set (amazon-science/petshop-root-cause-analysis, low traffic) has five-minute rows of requests, availability
 and latency quantiles of the front end. Each row is spread evenly over its minutes; failed requests are the part that
@@ -20,9 +20,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pyarrow.parquet as pq
+from blocks import ALERTS_PAGE, Block
 
 from modelwatch import names
-from modelwatch.alerts import AlertState, Rule, evaluate, objectives_for, rules_of
+from modelwatch.alerts import SEVERITIES, AlertState, Rule, evaluate, objectives_for, rules_of
 from modelwatch.config import parse_config
 from modelwatch.schema import ModelSchema, latency_edges
 from modelwatch.signals import Look
@@ -35,8 +36,8 @@ KINDS = {
     "latency": {"HighLatencyP95", "LatencyTrend", "SLOBurnRate/latency", "SLOBudgetExhausted/latency"},
 }
 THRESHOLDS = {
-    "the brief's thresholds": "",
-    "thresholds of this service": "alerts: {HighErrorRate: {info: 0.006, warning: 0.012, critical: 0.03}, "
+    "default": "",
+    "own": "alerts: {HighErrorRate: {info: 0.006, warning: 0.012, critical: 0.03}, "
     "HighLatencyP95: {warning: 1, critical: 1.5}}",
 }
 WARM_UP_S = 26 * 3600
@@ -131,15 +132,14 @@ models:
     )
 
 
-def report(data: dict[str, Rows], issues: list[dict[str, str | int]], title: str, text: str) -> None:
-    """Print what is found with these thresholds, what is missed and why, and the false alarms."""
+def report(block: Block, data: dict[str, Rows], issues: list[dict[str, str | int]], text: str) -> None:
+    """Say what is found with these thresholds, what is missed and why, and the false alarms."""
     watched = set().union(*KINDS.values())
     rules = [
         rule
         for rule in rules_of(config_of(text), MODEL)
         if {rule.name, f"{rule.name}/{rule.labels.get('slo')}"} & watched
     ]
-    print(f"{title}:")
     normal = minutes_of(data["none"])
     first = min(normal)
     history = {at: row for at, row in normal.items() if at < first + WARM_UP_S and row[1] < OUTAGE * row[0]}
@@ -155,37 +155,47 @@ def report(data: dict[str, Rows], issues: list[dict[str, str | int]], title: str
             if onset - 300 <= hit[0] <= onset + FOUND_S and hit[1] in KINDS[kind]
         ]
         inside = np.sum([row for at, row in rows.items() if onset - 60 <= at < onset + 600], axis=0)
-        slow = 1 - inside[2 : 3 + SCHEMA.latency.index(T)].sum() / inside[0]
-        share = inside[1] / inside[0] if kind == "availability" else slow
-        what = "failed" if kind == "availability" else f"slower than {T} s"
-        if hits:
-            reached[kind] += 1
-            at, name, severity = hits[0]
-            print(
-                f"  {issue['issue']} {kind}: {severity} {name} after {(at - onset) / 60:.0f} min ({share:.1%} {what})"
-            )
-        else:
-            print(f"  {issue['issue']} {kind}: missed, {share:.1%} {what} over ten minutes")
+        reached[kind] += bool(hits)
+        block.say(f"{issue['issue']} {kind}: {_words(hits, onset, inside, kind)}")
     for kind in KINDS:
-        print(f"  {kind}: {reached[kind]} of {sum(one['target_metric'] == kind for one in issues)} found")
-    days = (max(normal) - first) / 86_400
-    print(f"  alarms in {days:.1f} normal days:")
+        block.say(f"{kind}: {reached[kind]} of {sum(one['target_metric'] == kind for one in issues)} found")
+    block.say(f"alarms in {(max(normal) - first) / 86_400:.1f} normal days:")
     for at, name, severity in fired(normal, rules, text):
         hour = np.sum([row for minute, row in normal.items() if at - 3600 <= minute < at], axis=0)
-        print(
-            f"    at {(at - first) / 3600:.1f} h: {severity} {name} ({hour[1] / hour[0]:.1%} failed in the hour before)"
+        block.say(
+            f"  at {(at - first) / 3600:.1f} h: {severity} {name} ({hour[1] / hour[0]:.1%} failed in the hour before)"
         )
 
 
+def _words(hits: list[tuple[float, str, str]], onset: int, inside: Numbers, kind: str) -> str:
+    """Return what found an incident first, and the worst of it; what it did where nothing found it."""
+    if kind == "availability":
+        what = f"{inside[1] / inside[0]:.1%} failed over ten minutes"
+    else:
+        shares = (1 - inside[2 : 3 + SCHEMA.latency.index(edge)].sum() / inside[0] for edge in (T, 2 * T))
+        what = "{:.1%} slower than {:g} s, {:.1%} than {:g} s over ten minutes".format(
+            *(each for pair in zip(shares, (T, 2 * T), strict=True) for each in pair)
+        )
+    if not hits:
+        return f"MISSED, {what}"
+    at, name, severity = hits[0]
+    worst = min(hits, key=lambda hit: SEVERITIES.index(hit[2]))  # type: ignore[arg-type]
+    then = "" if worst[2] == severity else f", {worst[2]} {worst[1]} after {(worst[0] - onset) / 60:.0f} min"
+    return f"{severity} {name} after {(at - onset) / 60:.0f} min{then} ({what})"
+
+
 def main() -> None:
-    """Report with the brief's thresholds, and with some that fit the service."""
+    """Report with the default thresholds, or with some that fit the service."""
     options = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
     options.add_argument("data", type=Path)
     options.add_argument("issues", type=Path)
+    options.add_argument("--thresholds", choices=THRESHOLDS, default="default", help="of the alerts")
+    options.add_argument("--write", action="store_true", help=f"put the result into {ALERTS_PAGE.name}")
     given = options.parse_args()
-    data, issues = read(given.data), json.loads(given.issues.read_text())
-    for title, text in THRESHOLDS.items():
-        report(data, issues, title, text)
+    block = Block("petshop")
+    report(block, read(given.data), json.loads(given.issues.read_text()), THRESHOLDS[given.thresholds])
+    if given.write:
+        block.write(ALERTS_PAGE)
 
 
 if __name__ == "__main__":

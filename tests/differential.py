@@ -223,15 +223,16 @@ def differences(
     objectives: Objectives,
     *,
     tolerance: float = 1e-9,
+    known_s: int = 0,
 ) -> list[str]:
     """Compare a signal's values, samples and firing minutes on both sides; return what differs, in words.
 
-    Minutes before the window is full are left out: Prometheus extrapolates there.
+    Minutes before the window is full, or `known_s` are over, are left out: Prometheus extrapolates there.
     """
     window = f"{window_s}s"
     expression = signal.promql("", window, objectives)
     assert expression is not None
-    first, last = START + window_s, START + replay.seconds
+    first, last = START + max(window_s, known_s), START + replay.seconds
     theirs = _by_labels(server.query_range(expression, first, last, MINUTE), signal)
     counted = _by_labels(server.query_range(signal.samples_promql("", window), first, last, MINUTE), signal)
     found = []

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import random
+import re
 from collections.abc import Iterator
 from dataclasses import replace
 from pathlib import Path
@@ -14,10 +15,11 @@ from differential import MODEL, START, Replay, prometheus_of
 from modelwatch.alerts import Rule, objectives_for, rules_of
 from modelwatch.alerts.conditions import Key
 from modelwatch.config import parse_config
+from modelwatch.signals import ALERTING
 from modelwatch.store.live import MINUTE
 from modelwatch.testing import Prometheus
 from support import require
-from test_differential_model import LENGTH_S, REFERENCE, SCHEMA, _events, _labels
+from test_differential_model import A_DAY_BACK, LENGTH_S, NAMES, REFERENCE, SCHEMA, _events, _labels
 
 CONFIG = parse_config(
     """
@@ -83,13 +85,14 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Replay,
         yield replay, server
 
 
-QUIET = {"LatencyTrend", "MetricsAbsent", "MonitorUnhealthy", "LabelStarvation", "CannotTell"}  # nothing here is so
+LOOKS_BACK = {signal.name for signal in A_DAY_BACK.values()}
+QUIET = {"MetricsAbsent", "MonitorUnhealthy", "LabelStarvation", "CannotTell"}  # nothing here is so
 
 
 @pytest.mark.parametrize("rule", [_whole(rule) for rule in RULES], ids=[rule.key for rule in RULES])
 def test_rule_holds_in_the_same_minutes(replayed: tuple[Replay, Prometheus], rule: Rule) -> None:
     """By minute and by labels, over errors, drift, silence, missing labels, a restart, two versions."""
-    if rule.name == "LatencyTrend":
+    if rule.condition.lead.signal.name in LOOKS_BACK:
         pytest.skip("it looks a day back; its signal has a replay of its own")
     replay, server = replayed
     objectives = objectives_for(CONFIG, MODEL, REFERENCE)
@@ -111,3 +114,14 @@ def test_rule_holds_in_the_same_minutes(replayed: tuple[Replay, Prometheus], rul
     assert not differing, f"{len(differing)}: {dict(list(differing.items())[:4])}"
     if rule.name not in QUIET:
         assert any(ours.values()), "the replay never makes it hold"
+
+
+def test_every_signal_of_an_alert_has_a_replay() -> None:
+    """What rules compare is a signal that is replayed here, or is made like one that is; a new one fails this."""
+    replayed = {*NAMES, *LOOKS_BACK}
+    alike = {"requests_of_a_busy_hour": "requests"}  # the same numbers, of a larger smallest sample
+    edges = re.compile(r"(rise_of_)?slower_than_[0-9._]+s(_bad)?|(errors|latency)_bad_ratio")  # as slow_ratio and others
+    found = {clause.signal.name for rule in rules_of(CONFIG, MODEL, REFERENCE) for clause in rule.condition.clauses()}
+    for name in found - {"always"}:
+        assert alike.get(name, name) in replayed or edges.fullmatch(name), name
+    assert set(ALERTING) <= replayed

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import random
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,7 +15,7 @@ from differential import Replay, differences, prometheus_of
 from modelwatch.events import LabelCount
 from modelwatch.reference import CategoricalProfile, NumericProfile, NumericSums, Reference, profile_numeric
 from modelwatch.schema import CONFIDENCE_EDGES, FINE_CONFIDENCE_EDGES, ModelSchema, latency_edges
-from modelwatch.signals import ALERTING, Objectives
+from modelwatch.signals import ALERTING, FAILED_RISE, SLOW_RISE, Objectives, slower_rise
 from modelwatch.signals.core import cells_of
 from modelwatch.statistics import Chance
 from modelwatch.testing import Prometheus
@@ -113,7 +114,8 @@ def replayed(tmp_path_factory: pytest.TempPathFactory) -> Iterator[tuple[Replay,
         yield replay, server
 
 
-NAMES = sorted(set(ALERTING) - {"slow_rise"})  # which looks a day back
+A_DAY_BACK = {"slow_rise": SLOW_RISE, "failed_rise": FAILED_RISE, "twice": slower_rise(0.4)}  # in a replay of two days
+NAMES = sorted(set(ALERTING) - set(A_DAY_BACK))
 
 
 @pytest.mark.parametrize("window_s", [600, 3600])
@@ -125,28 +127,44 @@ def test_signal_agrees_with_prometheus(replayed: tuple[Replay, Prometheus], name
     assert not found, f"{len(found)}: {found[:6]}"
 
 
+DRIFT = sorted(name for name in NAMES if name.startswith(("feature_", "category_", "answer_")))
+
+
+@pytest.mark.parametrize("name", DRIFT)
+def test_design_effect_agrees_with_prometheus(replayed: tuple[Replay, Prometheus], name: str) -> None:
+    """Drift of requests of which four say as much as one: the same numbers on both sides, and not those of deff 1."""
+    replay, server = replayed
+    objectives = replace(OBJECTIVES, chance=Chance(5, deff=4.0))
+    assert not differences(replay, server, ALERTING[name], 3600, objectives)
+    with_it, without = (replay.readings(ALERTING[name], 3600, each) for each in (objectives, OBJECTIVES))
+    assert (with_it == without) == (name == "feature_ks")
+
+
 def _of_two_days(second: int, _replica: int, chance: random.Random) -> list[tuple[Any, ...]]:
     """Traffic in the first half hour of a day and in that of the next, slower then; nobody in between."""
     since = second % 86_400
     if since > 1800:
         return []
-    slow = 0.02 if second < 86_400 else 0.1 if since > 900 else 0.02
+    bad = 0.02 if second < 86_400 else 0.1 if since > 900 else 0.02
     return [
-        ("/predict", 0.5 if chance.random() < slow else 0.05, None, None, "neutral", 0.9, None)
+        (
+            "/predict", 0.5 if chance.random() < bad else 0.05, "TimeoutError" if chance.random() < bad else None, None,
+            "neutral", 0.9, None,
+        )
         for _ in range(chance.randrange(20, 40))
-    ]
+    ]  # fmt: skip
 
 
 @pytest.mark.slow
 def test_rise_against_the_day_before_agrees(tmp_path: Path) -> None:
-    """The share of slow requests against that of the same time a day before: a day and a half hour of scrapes."""
+    """Slow and failed requests against those of a day before: a day and a half hour of scrapes."""
     require("prometheus")
     promtool = require("promtool")
     schema = ModelSchema(latency=latency_edges([0.2]), classes=("neutral",))
     replay = Replay(schema, _of_two_days, 86_400 + 1800, ("1",), {}, 5)
-    signal = ALERTING["slow_rise"]
     with prometheus_of(replay, tmp_path, promtool) as server:
-        found = differences(replay, server, signal, 600, OBJECTIVES)
-        assert not found, f"{len(found)}: {found[:6]}"
-    values = [r.value for readings in replay.readings(signal, 600, OBJECTIVES).values() for r in readings]
-    assert max(value for value in values if value is not None) > 4
+        for signal in A_DAY_BACK.values():
+            found = differences(replay, server, signal, 600, OBJECTIVES, known_s=86_400 + 600)
+            assert not found, f"{len(found)}: {found[:6]}"
+            readings = replay.readings(signal, 600, OBJECTIVES).values()
+            assert max(r.value for each in readings for r in each if r.value is not None) > 4

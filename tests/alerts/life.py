@@ -123,6 +123,7 @@ class Life:
         self.rules, self.objectives, self.version = list(rules), objectives, version
         spans = {pair for rule in self.rules for pair in rule.windows()}
         seconds = {int(s) for window, offset in spans for s in (window + offset, offset) if s}
+        seconds |= {int(window) + DAY for window, _ in spans if window <= 3600}
         self.windows = Windows(tuple(sorted(seconds | {DAY, DAY + 3600, 3600, 7200, 3900})))
         self.states: Mapping[str, AlertState] = {}
         self.now, self.workers = float(START), 1

@@ -83,6 +83,11 @@ def _harm(shift: float, missing: float) -> Callable[[int], Minute]:
 FEW_BAD = every(Minute(requests(1, failed=1, slow=1)))
 
 
+def _after_calm(i: int, **how: int) -> Minute:
+    """Half an hour of requests that are all well, then others."""
+    return Minute(requests(200, seed=i, **how) if i >= 30 else requests(200, seed=i))  # type: ignore[arg-type]
+
+
 def _four_bad(i: int) -> Minute:
     return Minute(requests(1 if i < 4 else 0, failed=1, slow=1))
 
@@ -91,6 +96,9 @@ ONE_BAD = {
     "HighErrorRate/critical": Case(traffic(failed=12), traffic(failed=10), FEW_BAD, "TimeoutError"),
     "HighErrorRate/warning": Case(traffic(failed=5), traffic(failed=4), FEW_BAD, "/predict"),
     "HighErrorRate/info": Case(traffic(failed=3), traffic(failed=2), FEW_BAD, "/predict"),
+    "HighErrorRate/info/trend=day": Case(
+        lambda i: _after_calm(i, failed=1), lambda i: _after_calm(i, failed=int(i % 3 == 0)), FEW_BAD, "TimeoutError"
+    ),
     "HighLatencyP95/critical": Case(traffic(slow=11), traffic(slow=10), FEW_BAD, "/predict"),
     "HighLatencyP95/warning": Case(traffic(slow=11, slow_s=0.9), traffic(slow=10, slow_s=0.9), FEW_BAD, "/predict"),
     "ServiceDown/critical": Case(every(_two(False, False)), every(_two(True, False)), None, "a:1"),
@@ -309,13 +317,37 @@ def test_less_traffic_is_no_recovery() -> None:
 def test_latency_trend() -> None:
     """Half as many again slow requests as a day ago, over an hour: info; as many as a day ago: quiet."""
     for slow, expected in ((8, True), (4, False)):
-        life = Life([rule for rule in RULES.values() if rule.name == "LatencyTrend"], OBJECTIVES)
+        life = life_of("LatencyTrend/info")
         for _ in range(61):
             life.live(Minute(requests(100, slow=4)))
         life.pass_time(86_400 - 61 * 60)
         fired = life.until(every(Minute(requests(100, slow=slow))), 95)
         assert (fired is not None) == expected
         assert life.evaluation.verdicts[0].truth.value is not None
+
+
+@pytest.mark.parametrize(
+    ("slow", "slow_s", "expected"), [(12, 0.7, True), (3, 2.5, True), (6, 0.7, False), (2, 2.5, False)]
+)
+def test_latency_that_rises_suddenly(slow: int, slow_s: float, expected: bool) -> None:  # noqa: FBT001
+    """Within a quarter of an hour: three times the slow requests, or a few that take twice as long as promised; else quiet."""
+    life = life_of("LatencyTrend/info/window=10m")
+    for _ in range(20):
+        life.live(Minute(requests(100, slow=4, slow_s=0.7)))
+    life.pass_time(86_400 - 20 * 60)
+    fired = life.until(every(Minute(requests(100, slow=slow, slow_s=slow_s))), 15)
+    assert (fired is not None) == expected
+    if fired is not None:
+        assert life.look is not None
+        told = message(life.evaluation.firing[0], life.look)
+        assert "/predict" in " ".join(told.culprits)
+        assert "than at the same time a day ago" in told.description
+
+
+def test_a_hiccup_is_no_trend_of_errors() -> None:
+    """Forty failed requests of one minute, where none failed before: many more than on the day before, and over at once."""
+    life = life_of("HighErrorRate/info/trend=day")
+    assert life.until(lambda i: _after_calm(i, failed=40 * (i == 35)), 60) is None
 
 
 def test_cannot_tell() -> None:

@@ -5,8 +5,19 @@ from __future__ import annotations
 from collections.abc import Iterator
 from dataclasses import replace
 
-from modelwatch.alerts.conditions import All, Clause
-from modelwatch.alerts.rule import BUSY_HOUR, FEWEST_BAD, MINUTE_S, RISE, SLOW_SHARE, Rule, Severity, level_of
+from modelwatch.alerts.conditions import All, AnyOf, Clause
+from modelwatch.alerts.rule import (
+    BAD_OF_HALF,
+    BUSY_HOUR,
+    FEWEST_BAD,
+    MINUTE_S,
+    RISE,
+    SLOW_SHARE,
+    SOON_RISE,
+    Rule,
+    Severity,
+    level_of,
+)
 from modelwatch.config import ModelConfig
 from modelwatch.errors import ConfigError, fault
 from modelwatch.reference import Reference
@@ -14,11 +25,13 @@ from modelwatch.schema import latency_edges
 from modelwatch.signals import (
     ERROR_RATIO,
     ERRORS,
+    FAILED_RISE,
     REQUESTS,
     SLOW_RATIO,
     SLOW_RISE,
     Signal,
     slower_ratio,
+    slower_rise,
     slower_than,
 )
 from modelwatch.signals.drift import (
@@ -51,6 +64,27 @@ def errors(model: ModelConfig, _reference: Reference | None) -> Iterator[Rule]:
             "requests).",
             for_s=window_s,
         )  # fmt: skip
+    if level_of(model, "HighErrorRate", "info") is not None:
+        yield _more_errors(model)
+
+
+def _more_errors(model: ModelConfig) -> Rule:
+    """Return the rule of few errors that are many for this service: what a threshold of 1 % cannot see."""
+    soon, half = 10 * MINUTE_S, 5 * MINUTE_S
+    condition = All(
+        (
+            Clause(FAILED_RISE, soon, ">=", SOON_RISE),
+            Clause(ERRORS, soon, ">=", FEWEST_BAD, enough=True),
+            Clause(ERRORS, half, ">=", BAD_OF_HALF),
+            Clause(ERRORS, half, ">=", BAD_OF_HALF, half),
+        )
+    )
+    return Rule(
+        "HighErrorRate", "info", model.name, condition, "{model}: more requests fail than on the day before",
+        "More requests to {model} fail than in the 24 hours before: a rise of {value} over the last {window}; the "
+        "limit is {limit} ({samples} requests).",
+        for_s=2 * MINUTE_S, labels={"trend": "day"}, urgency=-1.0,
+    )  # fmt: skip
 
 
 def latency(model: ModelConfig, _reference: Reference | None) -> Iterator[Rule]:
@@ -86,6 +120,26 @@ def latency(model: ModelConfig, _reference: Reference | None) -> Iterator[Rule]:
         f"More requests to {{model}} take longer than {slo.threshold_s:g} s than at the same time a day ago: a rise of "
         "{value} over the last {window}; the limit is {limit} ({samples} requests).",
         for_s=10 * MINUTE_S,
+    )  # fmt: skip
+    yield _slower_soon(model, slo.threshold_s, allowed)
+
+
+def _slower_soon(model: ModelConfig, threshold_s: float, allowed: float) -> Rule:
+    """Return the rule of a rise within ten minutes, of slow requests or of those slower than twice the promise."""
+    soon, twice_s = 10 * MINUTE_S, float(f"{2 * threshold_s:.12g}")
+    condition = AnyOf(
+        (
+            All((Clause(SLOW_RISE, soon, ">=", SOON_RISE), Clause(SLOW_RATIO, soon, ">", allowed))),
+            All(
+                (Clause(slower_rise(twice_s), soon, ">=", SOON_RISE), Clause(slower_ratio(twice_s), soon, ">", allowed))
+            ),
+        )
+    )
+    return Rule(
+        "LatencyTrend", "info", model.name, condition, "{model}: suddenly more requests are slow than a day ago",
+        f"More requests to {{model}} take longer than {threshold_s:g} s, or {twice_s:g} s, than at the same time a day "
+        "ago: a rise of {value} over the last {window}; the limit is {limit} ({samples} requests).",
+        for_s=5 * MINUTE_S, labels={"window": "10m"}, urgency=1.0,
     )  # fmt: skip
 
 

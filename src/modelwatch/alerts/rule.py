@@ -17,7 +17,9 @@ KEEP_S = 5 * MINUTE_S  # an alert resolves when its condition did not hold for s
 KEEP_DRIFT_S = 15 * MINUTE_S
 FEWEST_BAD = 5  # bad requests below which a share of them is no incident
 SLOW_SHARE = 0.05  # of requests, that "P95" leaves
-RISE = 4.0  # standard errors of a rise that is hardly chance, though it is looked at every minute
+RISE = 4.0  # standard errors of a rise of an hour that is hardly chance, though it is looked at every minute
+SOON_RISE = 5.0  # of a rise of ten minutes, of which there are six times as many
+BAD_OF_HALF = 3  # bad requests of each half of ten minutes: what one hiccup of seconds cannot be
 BUSY_HOUR = 60  # requests of an hour after which ten minutes without one are no chance
 KEPT_FOR_REVIEW = 30
 

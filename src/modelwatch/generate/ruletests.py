@@ -22,8 +22,10 @@ from modelwatch.slo.burn import DAY_S
 MINUTE_S = 60.0
 STEPS_S = (60.0, 300.0, 900.0, 3600.0, 21_600.0)  # of the tests; the longest that the shortest window of a rule allows
 PER_WINDOW = 4  # steps in the shortest window
+LONGEST = 200  # steps that a test may look back
 CALM, STORM = 3, 20  # steps: of health before, and of an incident that outweighs it
 RATE = 1000.0  # events a minute
+MORE = 0.05  # of requests that fail, where none did the day before
 INCLUSION = "0.1"
 
 _RECORD = re.compile(r"- record: (\S+)")
@@ -57,8 +59,10 @@ def files(context: Context) -> dict[str, str]:
                 continue
             by_pace: dict[float, list[Mapping[str, Any]]] = {}
             for rule in alerts:
-                if rule.name in STORIES and (context.config.time_scale == 1 or rule.name not in LOOKS_BACK_S):
-                    step_s = _step(rule, context.config.time_scale)
+                step_s = _step(rule, context.config.time_scale)
+                looks_back = LOOKS_BACK_S.get(rule.name, 0.0)
+                of_minutes = looks_back > LONGEST * step_s  # a day of minutes would take promtool minutes
+                if rule.name in STORIES and not (looks_back and (context.config.time_scale != 1 or of_minutes)):
                     by_pace.setdefault(step_s, []).extend(_tests(context, model, rule, step_s))
             file = SERVICE_FILE if topic == SERVICE else rule_file(name, topic)
             needed = [other for other in texts if other == file or _reads(texts[file], texts[other])]
@@ -183,6 +187,8 @@ def _durations(model: ModelConfig, slow: float, above: float, before: float = 0.
 
 
 def _high_error_rate(_model: ModelConfig, rule: Rule, beyond: bool) -> Story:  # noqa: FBT001
+    if "trend" in rule.labels:
+        return _requests(MORE if beyond else 0.0)
     return _requests(_beyond(rule.condition.lead.limit, beyond=beyond))
 
 

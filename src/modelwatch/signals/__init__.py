@@ -9,6 +9,7 @@ from modelwatch.signals.look import Look
 from modelwatch.signals.requests import (
     ERROR_RATIO,
     ERRORS,
+    FAILED_RISE,
     FAILURES,
     LATENCY_P95,
     PREDICTION_SHARE,
@@ -20,6 +21,7 @@ from modelwatch.signals.requests import (
     durations,
     latency_quantile,
     slower_ratio,
+    slower_rise,
     slower_than,
 )
 
@@ -27,6 +29,7 @@ __all__ = [
     "ALERTING",
     "ERRORS",
     "ERROR_RATIO",
+    "FAILED_RISE",
     "FAILURES",
     "LATENCY_P95",
     "PREDICTION_SHARE",
@@ -49,17 +52,18 @@ __all__ = [
     "durations",
     "latency_quantile",
     "slower_ratio",
+    "slower_rise",
     "slower_than",
 ]
 
 #: Those that the live page shows, by name.
 SIGNALS: dict[str, Signal] = {s.name: s for s in (REQUEST_RATE, ERROR_RATIO, SLOW_RATIO, LATENCY_P95, PREDICTION_SHARE)}
 
-#: All that alerts and objectives are built from, by name; those of a bucket's edge are made by `slower_ratio`.
+#: All that alerts and objectives are built from, by name; `slower_ratio` and `slower_rise` make those of bucket edges.
 ALERTING: dict[str, Signal] = {
     signal.name: signal
     for signal in (
-        REQUESTS, ERROR_RATIO, ERRORS, SLOW_RATIO, SLOW.bad_count(), SLOW_RISE,
+        REQUESTS, ERROR_RATIO, ERRORS, SLOW_RATIO, SLOW.bad_count(), SLOW_RISE, FAILED_RISE,
         quality.LOW_CONFIDENCE_RATIO, quality.ACCURACY, quality.ACCURACY_HIGH, quality.WRONG_RATIO, quality.WRONG_LOW,
         quality.WRONG, quality.SEGMENT_ACCURACY_HIGH, quality.LABELS, quality.SAMPLES,
         drift.FEATURE_KS, drift.FEATURE_CERTAINTY, drift.CATEGORY_DRIFT, drift.CATEGORY_CERTAINTY, drift.ANSWER_PSI,

@@ -70,7 +70,9 @@ class Objectives:
             slos.throughput.objective if slos.throughput else None,
             slos.cost.objective if slos.cost else None,
             slos.cost.hourly if slos.cost else None,
-            Chance(series=len(model.features) + 2, deff=model.drift.design_effect),  # confidence or value, and the mix of classes
+            Chance(
+                series=len(model.features) + 2, deff=model.drift.design_effect
+            ),  # confidence or value, and the mix of classes
             model.drift.ks.warning or 1.0,
             cells_of(reference),
             job,
@@ -113,6 +115,7 @@ class Counts:
     version : "" where several versions are summed.
     reference : profile of the training data; None without one.
     earlier : from seconds to the counts of a window of the same length that ended so long before; None: not kept.
+    before : from seconds to the counts of the time of that length that ended when this window began; None: not kept.
     """
 
     tally: Tally
@@ -123,6 +126,7 @@ class Counts:
     reference: Reference | None = None
     facts: Facts = field(default_factory=Facts)
     earlier: Callable[[float], Counts | None] = lambda _seconds: None
+    before: Callable[[float], Counts | None] = lambda _seconds: None
     _known: dict[Any, Any] = field(default_factory=dict, repr=False, compare=False)
 
     def once(self, function: Callable[[Counts], T]) -> T:

@@ -75,6 +75,7 @@ class Look:
         return Counts(
             tally, schema, covered, self.objectives, version, self._references.get(version or self.version), self.facts,
             lambda earlier_s: self.counts(window_s, offset_s + earlier_s, version),
+            lambda length_s: self.counts(length_s, offset_s + window_s, version),
         )  # fmt: skip
 
     def _one(self, version: str, window_s: float, offset_s: float) -> Tally | None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from dataclasses import replace
 
 from modelwatch import names
 from modelwatch.names import number
@@ -76,15 +77,24 @@ def _prediction_share(counts: Counts) -> Measured:
     return {labels: (int(table.counts[row, 0]) / total, total) for labels, row in table.rows.items()}
 
 
-def _slow_rise(counts: Counts) -> Measured:
+def _rise(bad: float | None, n: int, bad_before: float | None, n_before: int) -> Measured:
+    """Return how many standard errors the share of bad requests is above that of before."""
+    samples = min(n, n_before)
+    if bad is None or bad_before is None or not samples:
+        return {(): (None, samples)}
+    pooled = (bad + bad_before) / (n + n_before)
+    spread = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / n_before))
+    return {(): ((bad / n - bad_before / n_before) / spread if spread > 0 else 0.0, samples)}
+
+
+def _slow_rise(counts: Counts, edge_s: float | None) -> Measured:
     before = counts.earlier(DAY_S)
-    k, n = _slower(counts, counts.objectives.latency_threshold_s)
-    k0, n0 = (None, 0) if before is None else _slower(before, counts.objectives.latency_threshold_s)
-    if k is None or k0 is None or not n or not n0:
-        return {(): (None, min(n, n0))}
-    pooled = (k + k0) / (n + n0)
-    spread = math.sqrt(pooled * (1 - pooled) * (1 / n + 1 / n0))
-    return {(): ((k / n - k0 / n0) / spread if spread > 0 else 0.0, min(n, n0))}
+    return _rise(*_slower(counts, edge_s), *((None, 0) if before is None else _slower(before, edge_s)))
+
+
+def _failed_rise(counts: Counts) -> Measured:
+    before = counts.before(DAY_S)
+    return _rise(*FAILURES.count(counts), *((None, 0) if before is None else FAILURES.count(before)))
 
 
 # -- PromQL ------------------------------------------------------------------------------------------------------------
@@ -134,22 +144,42 @@ def _share_promql(selector: str, window: str, _objectives: Objectives) -> str:
     return f"{mine} / on ({MODEL}) group_left () ({total} > 0)"
 
 
-def _slow_rise_promql(selector: str, window: str, objectives: Objectives) -> str | None:
-    edge = objectives.latency_threshold_s
-    slow, before = _slow_promql(selector, window, edge), f"{window} offset {DAY}"
-    slow_before = _slow_promql(selector, before, edge)
-    if slow is None or slow_before is None:
-        return None
-    n, n0 = f"({_all_durations(selector, window)} > 0)", f"({_all_durations(selector, before)} > 0)"
-    rise = f"({slow}) / {n} - ({slow_before}) / {n0}"
-    pooled = f"(({slow}) + ({slow_before})) / ({n} + {n0})"
-    variance = f"{pooled} * (1 - {pooled}) * (1 / {n} + 1 / {n0})"
+def _rise_promql(bad: str, n: str, bad_before: str, n_before: str) -> str:
+    """Return `_rise` as PromQL; the numbers of requests have a result above 0, or none."""
+    rise = f"({bad}) / ({n}) - ({bad_before}) / ({n_before})"
+    pooled = f"(({bad}) + ({bad_before})) / (({n}) + ({n_before}))"
+    variance = f"{pooled} * (1 - {pooled}) * (1 / ({n}) + 1 / ({n_before}))"
     return f"(({rise}) / sqrt(({variance}) > 0)) or ({variance} == 0)"
 
 
+def _less_promql(now: str, before: str) -> str:
+    return f"(({now}) < ({before})) or ({before})"
+
+
+def _slow_rise_promql(selector: str, window: str, edge_s: float | None) -> str | None:
+    earlier = f"{window} offset {DAY}"
+    slow, before = (_slow_promql(selector, each, edge_s) for each in (window, earlier))
+    if slow is None or before is None:
+        return None
+    n, n_before = (f"{_all_durations(selector, each)} > 0" for each in (window, earlier))
+    return _rise_promql(slow, n, before, n_before)
+
+
 def _both_durations(selector: str, window: str) -> str:
-    now, before = _all_durations(selector, window), _all_durations(selector, f"{window} offset {DAY}")
-    return f"({now} < {before}) or {before}"
+    return _less_promql(_all_durations(selector, window), _all_durations(selector, f"{window} offset {DAY}"))
+
+
+def _failed_rise_promql(selector: str, window: str, objectives: Objectives) -> str:
+    each = (
+        part(selector, when, objectives)
+        for when in (window, f"{DAY} offset {window}")
+        for part in (_failed_promql, _valid_promql)
+    )
+    return _rise_promql(*each)
+
+
+def _both_valid(selector: str, window: str) -> str:
+    return _less_promql(*(_valid_promql(selector, each, Objectives()) for each in (window, f"{DAY} offset {window}")))
 
 
 def _budget(objective: float | None) -> float | None:
@@ -218,8 +248,28 @@ LATENCY_P95 = Signal(
 SLOW_RISE = Signal(
     "slow_rise", "Latency trend",
     "Rise of the share of slow requests against the same time a day before, in standard errors", "standard errors",
-    _slow_rise, _slow_rise_promql, _both_durations, smallest=100,
+    lambda counts: _slow_rise(counts, counts.objectives.latency_threshold_s),
+    lambda selector, window, objectives: _slow_rise_promql(selector, window, objectives.latency_threshold_s),
+    _both_durations, smallest=100,
 )  # fmt: skip
+FAILED_RISE = Signal(
+    "failed_rise", "Error trend",
+    "Rise of the share of failed requests against the day before, in standard errors", "standard errors",
+    _failed_rise, _failed_rise_promql, _both_valid, smallest=100,
+)  # fmt: skip
+
+
+def slower_rise(edge_s: float) -> Signal:
+    """Return the signal of the rise of the share of requests slower than a bucket's edge, in seconds."""
+    return replace(
+        SLOW_RISE, name=f"rise_of_slower_than_{edge_s:g}s".replace(".", "_"), title=f"Trend above {edge_s:g} s",
+        words=f"Rise of the share of requests slower than {edge_s:g} s against the same time a day before, "
+        "in standard errors",
+        measure=lambda counts: _slow_rise(counts, edge_s),
+        promql=lambda selector, window, _objectives: _slow_rise_promql(selector, window, edge_s),
+    )  # fmt: skip
+
+
 PREDICTION_SHARE = Signal(
     "prediction_share", "Prediction mix", "Share of each class among the predictions", "ratio",
     _prediction_share, _share_promql, _prediction_samples, labels=("predicted_class",),
