@@ -193,7 +193,7 @@ def frame(
         "fresh": render("fresh", now=words.clock(status.get("now"), seconds=True), **_age(status)),
         "strip": render(
             "strip",
-            **_strip(status) | ({} if page == HEALTH else {"window": ""}),
+            **_strip(status, page),
             ranges=_ranges(status, base, model, page),
         ),
         "tabs": render("tabs", tabs=_tabs(status, chosen, base, model, page)),
@@ -305,15 +305,6 @@ def _ranges(status: Mapping[str, Any], base: str, model: str | None, page: str) 
         Range(f"{one[:-1]}{words.NBSP}{one[-1]}", f"{base}{PATHS[page]}?range={one}{named}", one == picked)
         for one in held
     ]
-
-
-def _ranges(status: Mapping[str, Any], base: str, model: str | None, page: str) -> list[tuple[str, str, bool]]:
-    """Return the time ranges of the charts: each with its words, where it leads, and whether it is the one shown."""
-    shown = (status.get("range") or {}).get("range") or "1h"
-    chosen = f"model={quote(model, safe='', errors='replace')}&" if model is not None else ""
-    known = status.get("ranges") or () if page == HEALTH else ()
-    here = f"{base}{PATHS[page]}?{chosen}range="
-    return [(f"{name[:-1]}{words.NBSP}{name[-1]}", f"{here}{name}", name == shown) for name in known]
 
 
 def _choices(status: Mapping[str, Any], chosen: Mapping[str, Any], base: str, page: str) -> list[Choice]:
