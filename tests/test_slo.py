@@ -306,6 +306,23 @@ def test_calendar_period() -> None:
     assert status.state == "meeting"
 
 
+@pytest.mark.parametrize("text", ["", "d", "0d", "401d", "30", "30h", "-7d", "٣d", "month ", "1" * 5000 + "d"])
+def test_a_period_that_is_none_is_refused(text: str) -> None:
+    """The message names the option, what was given and what is possible."""
+    with pytest.raises(ConfigError, match="--period: period is .*expected month, week, or 1d to 400d"):
+        Period.of(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "period"), [("7d", Period("rolling", 7 * DAY)), ("month", Period("month")), ("week", Period("week"))]
+)
+def test_a_period_is_read(text: str, period: Period) -> None:
+    """Rolling days and the calendar's month and week; the budget of a week is what a week allows."""
+    assert Period.of(text) == period
+    look = looked([(1000, 30)] + [(1000, 5)] * 6)
+    assert slo_status(slo_of("error_rate"), look, Period.of("7d")).remaining == pytest.approx(1 - 60 / 7000 / 0.01)
+
+
 def test_document_is_filled_in() -> None:
     """The brief's template: service, version, owner, six numbered objectives with measurement, budget and current state."""
     config = config_of(ALL)

@@ -214,7 +214,8 @@ def alerts_unsilence(
 def slo(
     config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
     live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
-    month: Annotated[bool, typer.Option("--month", help="This calendar month instead of the last 30 days.")] = False,
+    month: Annotated[bool, typer.Option("--month", help="This calendar month: --period month.")] = False,
+    period: Annotated[str, typer.Option(help="month, week, or the last days, such as 7d, 28d or 90d.")] = "30d",
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     document: Annotated[bool, typer.Option("--document", help="Print the objectives as a Markdown document.")] = False,
     prometheus: FromPrometheus = None,
@@ -227,13 +228,13 @@ def slo(
     from modelwatch.slo import Period, slo_document
     from modelwatch.sources.evaluated import host_slos, is_broken, slo_json, slo_table
 
-    found, period = load_config(config, secrets=False), Period("month" if month else "rolling")
+    found, over = load_config(config, secrets=False), Period.of("month" if month else period)
     with _told():
-        standing = host_slos(found, _counts(found, live, prometheus), period)
+        standing = host_slos(found, _counts(found, live, prometheus), over)
     if document:
         typer.echo("\n".join(slo_document(found, found.models[name], standing[name]) for name in found.models))
     else:
-        typer.echo(json.dumps(slo_json(standing), indent=1) if as_json else "\n".join(slo_table(standing, period)))
+        typer.echo(json.dumps(slo_json(standing), indent=1) if as_json else "\n".join(slo_table(standing, over)))
     raise typer.Exit(FAILED if is_broken(standing) else OK)
 
 

@@ -123,7 +123,7 @@ ONE_BAD = {
     ),
     "MonitorUnhealthy/warning": Case(every(Minute(requests(20), faults=1)), every(Minute(requests(20))), None, "fold"),
     "SLOBudgetExhausted/warning/slo=error_rate": Case(traffic(failed=2), traffic(failed=1), _four_bad),
-    "SLOBudgetExhausted/warning/slo=latency": Case(traffic(slow=10), traffic(slow=9)),
+    "SLOBudgetExhausted/warning/slo=latency": Case(traffic(slow=10), traffic(slow=9), _four_bad),
     "SLOBudgetExhausted/warning/slo=accuracy": Case(_labelled(16, 4), _labelled(17, 3), _few_labels),
     "SLOBudgetExhausted/warning/slo=availability": Case(
         _slices("availability", 1, 99), _slices("availability", 1, 200 * 60)
@@ -225,6 +225,19 @@ def test_every_rule_has_a_case() -> None:
     covered = {rule_of(key).key for key in CASES}
     assert {rule.key for rule in RULES.values() if rule.name not in SPECIAL} <= covered
     assert {rule.name for rule in RULES.values()} == set(ALERTS)
+
+
+#: Those that need no sample: what is asked is whether something answers, is there, or was ever wrong at all.
+NO_SAMPLE = {"ServiceDown", "ReplicaDown", "MetricsAbsent", "MonitorUnhealthy", "CannotTell"}
+NO_SLO_SAMPLE = {"availability", "throughput", "cost"}  # minutes and money: five bad minutes are enough, or a day
+
+
+def test_every_rule_that_needs_samples_is_tried_on_few() -> None:
+    """Too few samples are a case of every alert but of those that need none."""
+    without = {key for key, case in CASES.items() if case.few is None}
+    for key in without:
+        rule = rule_of(key)
+        assert rule.name in NO_SAMPLE or rule.labels.get("slo") in NO_SLO_SAMPLE, key
 
 
 KEYS = sorted(set(CASES) - {"CannotTell/warning/what=availability"})

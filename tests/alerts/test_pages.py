@@ -123,6 +123,8 @@ def test_alerts_of_a_healthy_service(service: Path) -> None:
     assert (code, text.splitlines()[0]) == (0, f"{MODEL}: 0 firing")
     assert run("slo", "--config", str(service))[0] == 0
     assert run("slo", "--config", str(service), "--month", "--json")[0] == 0
+    assert f"{MODEL} (last 7 days)" in run("slo", "--config", str(service), "--period", "7d")[1]
+    assert f"{MODEL} (this week)" in run("slo", "--config", str(service), "--period", "week")[1]
 
 
 def test_check_says_what_was_rescaled_and_refuses_what_cannot_be_alerted_on(service: Path) -> None:

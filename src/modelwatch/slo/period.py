@@ -2,11 +2,15 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
 from typing import Literal
 
+from modelwatch.errors import ConfigError, fault
 from modelwatch.slo.burn import DAY_S, PERIOD_S
+
+MOST_DAYS = 400  # that counts are kept
 
 
 @dataclass(frozen=True)
@@ -39,6 +43,27 @@ class Period:
         begin = midnight.replace(day=1)
         end = (begin + timedelta(days=32)).replace(day=1)
         return now - begin.timestamp(), (end - begin).total_seconds()
+
+    @classmethod
+    def of(cls, text: str) -> Period:
+        """Read a period: "month" or "week", the calendar's, or days that end now, such as "30d" or "7d".
+
+        Raises
+        ------
+        ConfigError   neither of these, or more than 400 days, which are not kept.
+
+        Examples
+        --------
+        >>> str(Period.of("28d")), str(Period.of("week"))
+        ('last 28 days', 'this week')
+        """
+        if text in ("month", "week"):
+            return cls("month" if text == "month" else "week")
+        days = int(text[:-1]) if re.fullmatch("[0-9]{1,3}d", text) else 0
+        if not 1 <= days <= MOST_DAYS:
+            expected = f"month, week, or 1d to {MOST_DAYS}d"
+            raise ConfigError(fault("--period", "period", text, expected, "Write --period 30d."))
+        return cls("rolling", days * DAY_S)
 
     def __str__(self) -> str:
         return f"last {self.length_s / DAY_S:g} days" if self.kind == "rolling" else f"this {self.kind}"
