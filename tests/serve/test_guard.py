@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import base64
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from typing import Any
 
 import pytest
@@ -47,11 +47,11 @@ NEEDED = {
 }  # fmt: skip
 
 
-def paths(routes: list[object], base: str = "") -> Iterator[tuple[str, str]]:
+def paths(routes: Sequence[object], base: str = "") -> Iterator[tuple[str, str]]:
     """Yield (path, method) of a route table, with something for the parameters of a path."""
     for route in routes:
         if isinstance(route, Mount):
-            inner = list(route.routes)
+            inner = route.routes
             yield from paths(inner, base + route.path)
             if not inner:
                 yield f"{base}{route.path}/x", "GET"
