@@ -178,7 +178,8 @@ def test_the_first_page_has_the_state_of_the_alerts(sample: Sample) -> None:
     """A critical alert: Failing, on the band, the panel, the tab and the menu's state."""
     parts = health_fragments(sample("degraded", **alerts(alert("HighErrorRate", "critical", "firing"))))
     assert told(parts["verdict"]).startswith("Failing – too many requests fail 4.2 % of the requests failed")
-    assert ("a", {"href": "/alerts"}) in Reader(parts["verdict"]).tags
+    assert ("a", {"href": "/runbooks/HighErrorRate"}) in Reader(parts["verdict"]).tags
+    assert "Since 14:29 UTC3 minOpen the runbook" in told(parts["verdict"])
     assert 'class="card big s-crit k-errors"' in parts["errors"]
     assert "Alerts: Critical: too many requests fail" in told(parts["tabs"]).replace("Alerts1", "Alerts")
 
@@ -214,7 +215,7 @@ def test_every_runbook_is_a_page(name: str) -> None:
     assert "Meaning" in text
     assert "##" not in text
     assert "```" not in text
-    assert ("a", {"href": "/watch/alerts?model=a%20b"}) in Reader(page).tags
+    assert ("a", {"href": "/watch/runbooks?model=a%20b"}) in Reader(page).tags
     assert name == "Watchdog" or "<li>" in steps(name)
 
 

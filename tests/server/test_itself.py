@@ -195,7 +195,7 @@ def test_the_state_is_the_same_on_both_pages(sample: Sample) -> None:
         links = [held["href"] for tag, held in Reader(parts["monitor"]).tags if tag == "a"]
         assert links == ["/monitor"]
     assert "Monitor: Degraded" in told(health_fragments(sample("degraded"))["tabs"])
-    assert told(health_fragments(sample())["tabs"]).endswith("Monitor: Healthy")
+    assert "Monitor: Healthy" in told(health_fragments(sample())["tabs"])
 
 
 def test_tabs_keep_the_model_and_the_mount(sample: Sample, sample_model: Sample) -> None:
@@ -203,16 +203,9 @@ def test_tabs_keep_the_model_and_the_mount(sample: Sample, sample_model: Sample)
     status = sample(models=[sample_model("one"), sample_model("two & three")])
     parts = monitor_fragments(status, base="/watch", model="two & three")
     tabs = [held for tag, held in Reader(parts["tabs"]).tags if tag == "a"]
-    assert [held["href"] for held in tabs] == [
-        "/watch/?model=two%20%26%20three",
-        "/watch/quality?model=two%20%26%20three",
-        "/watch/drift?model=two%20%26%20three",
-        "/watch/alerts?model=two%20%26%20three",
-        "/watch/slos?model=two%20%26%20three",
-        "/watch/review?model=two%20%26%20three",
-        "/watch/monitor?model=two%20%26%20three",
-    ]
-    assert [held.get("aria-current") for held in tabs] == [None] * 6 + ["page"]
+    paths = ["", "quality", "drift", "resources", "alerts", "slos", "review", "runbooks", "monitor", "settings"]
+    assert [held["href"] for held in tabs] == [f"/watch/{path}?model=two%20%26%20three" for path in paths]
+    assert [path for path, held in zip(paths, tabs, strict=True) if held.get("aria-current")] == ["monitor"]
 
 
 def test_page_and_fragments_are_the_same_text(sample: Sample) -> None:

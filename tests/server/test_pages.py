@@ -19,6 +19,8 @@ from starlette.types import ASGIApp
 from modelwatch.errors import ModelwatchError
 from modelwatch.server.guards import CONTENT_SECURITY_POLICY
 from modelwatch.server.pages import health_fragments, health_page
+from modelwatch.server.quality import quality_fragments, quality_page
+from modelwatch.server.resourcespage import resources_fragments
 from modelwatch.server.web import STATIC, pages_app
 
 Sample = Callable[..., dict[str, Any]]
@@ -146,17 +148,14 @@ def test_each_signal_has_its_sentence(sample: Sample, place: int, changes: dict[
 
 
 def test_limits_are_told_where_the_panel_judges(sample: Sample) -> None:
-    """A rate, a mix or a latency with a limit of its own says so beside the number."""
+    """A rate or a latency with a limit of its own says so beside the number."""
     status = sample()
     held = status["models"][0]["readings"]
     held[0]["limit"] = 1.0
     held[2]["limit"] = 0.2
-    for reading in held[3:]:
-        reading["limit"] = 0.9
     parts = health_fragments(status)
     assert "Limit: 1.0 req/s." in told(parts["rate"])
     assert "Limit: 20 %." in told(parts["latency"])
-    assert "Limit: 90 %." in told(parts["mix"])
 
 
 def test_one_state_a_signal(sample: Sample) -> None:
@@ -193,12 +192,12 @@ def test_every_large_number_has_unit_window_and_comparison(sample: Sample) -> No
     assert "14 of 14,940 requests failed in the last 5 min. Limit: 1 %." in parts["errors"]
     assert "0.2 % of requests are slower than 200 ms. Objective: 95 % within 200 ms." in parts["latency"]
     assert "P95 lies in50–75 ms" in parts["latency"]
-    assert "positive is the most frequent of 14,940 answers" in parts["mix"]
+    assert "No labels are kept. What is missing" in parts["right"]
 
 
 def test_one_picture_a_class_with_its_change(sample: Sample) -> None:
     """Small multiples, named, on one scale."""
-    html = health_fragments(sample())["history"]
+    html = quality_fragments(sample())["history"]
     assert html.count('<svg class="chart"') == 3
     assert re.search(r"positive\s*65\.2 %\s*[+\N{MINUS SIGN}]\d\.\d points", told(html))
 
@@ -211,17 +210,16 @@ def test_many_classes_are_bounded_and_the_rest_is_counted(sample: Sample) -> Non
     names = [f"class {i}" for i in range(40)]
     one["readings"] = [{**share, "labels": {"predicted_class": n}, "value": 1 / 40} for n in names]
     one["history"]["share"] = {n: [1 / 40] * 60 for n in names}
-    parts = health_fragments(status)
+    parts = quality_fragments(status)
     assert parts["history"].count('<svg class="chart"') == 6
     assert "34 not shown" in told(parts["history"])
-    assert "36 more classes are not shown." in told(parts["mix"])
 
 
 def test_a_regression_has_no_mix(sample: Sample) -> None:
-    """It says why there is none, and the page leaves the classifier's cards out."""
-    page = health_page(sample("regression"))
-    assert "A regression model answers with numbers, not with classes." in told(page)
-    assert "Prediction mix over time" not in page
+    """The page on quality leaves the classifier's cards out."""
+    assert "Prediction mix over time" in quality_page(sample())
+    assert "Prediction mix over time" not in quality_page(sample("regression"))
+    assert "Error of the answers" in told(health_page(sample("regression")))
 
 
 def test_the_last_bucket_has_no_upper_edge(sample: Sample) -> None:
@@ -235,8 +233,8 @@ def test_empty_cards_say_whether_that_is_good(sample: Sample) -> None:
     """No error is good; no request is not."""
     status = sample()
     status["models"][0]["details"] |= {"errors_by_type": [], "failed": 0}
-    assert "No request failed: 14,940 were answered in the last 5 min." in told(health_fragments(status)["types"])
-    assert "That is not a sign of health." in told(health_fragments(sample("silent"))["types"])
+    assert "No request failed: 14,940 were answered in the last 5 min." in told(resources_fragments(status)["types"])
+    assert "That is not a sign of health." in told(resources_fragments(sample("silent"))["types"])
 
 
 def test_the_monitor_tells_of_its_own_faults(sample: Sample) -> None:
@@ -304,7 +302,8 @@ def test_foreign_text_never_becomes_markup(sample: Sample, state: str, hostile: 
 
 def test_empty_names_are_named_empty(sample: Sample) -> None:
     """A class or a model without a name still has something to read."""
-    page = told(health_page(replaced(sample(models=[*sample()["models"], *sample()["models"]]), "")))
+    status = replaced(sample(models=[*sample()["models"], *sample()["models"]]), "")
+    page = told(health_page(status)) + told(quality_page(status))
     assert "(empty)" in page
     assert "(no name)" in page
 
@@ -358,7 +357,7 @@ def test_an_empty_history_is_hatched(sample: Sample) -> None:
     status["models"][0]["history"] = {"step_s": 60, "start": [], "request_rate": [], "share": {}}
     parts = health_fragments(status)
     assert "no data" in told(parts["rate"])
-    assert "No class has been predicted yet." in told(parts["history"])
+    assert "No class has been predicted yet." in told(quality_fragments(status)["history"])
 
 
 def test_a_young_history_is_not_squeezed_into_the_corner(sample: Sample) -> None:
@@ -396,7 +395,7 @@ def test_landmarks_and_one_heading(sample: Sample) -> None:
     assert ("a", {"class": "skip", "href": "#main"}) in tags
     assert any(held.get("aria-live") == "polite" for _, held in tags)
     charts = [held for tag, held in tags if held.get("class") == "chart"]
-    assert len(charts) == 7
+    assert len(charts) == 3
     assert all(held["role"] == "img" and held["aria-label"].endswith(".") for held in charts)
 
 

@@ -94,12 +94,12 @@ def test_one_state_on_tab_page_and_first_page(status: Sample, sample_quality: Sa
 
 
 def test_the_first_page_says_that_it_is_a_view(status: Sample, sample_quality: Sample) -> None:
-    """Number, interval, labels, objective; a link to the page; and that nobody is alerted by it."""
+    """Number, interval, labels, objective, the worst segment, and a link to the page."""
     card = health_fragments(status(sample_quality()), base="/watch", model="sentiment_classifier")["right"]
     text = told(card)
-    assert "81.9%79.4–84.2 %, 95 % interval" in text
-    assert "From the last 1,000 labels. Objective 85 %: the whole interval is below it." in text
-    assert "A view: alerts count labels as they come." in text
+    assert "81.9%last 1,000 labels" in text
+    assert "95 % interval 79.4–84.2 %. Objective 85 %: the whole interval is below it." in text
+    assert "Worst segmentbooks 66.0 %" in text
     assert 'href="/watch/quality?model=sentiment_classifier"' in card
 
 

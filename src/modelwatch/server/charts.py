@@ -13,7 +13,7 @@ from html import escape
 from itertools import pairwise
 from typing import NamedTuple
 
-from modelwatch.server.words import age, clock, finite, number, percent
+from modelwatch.server.words import NBSP, age, clock, day_and_clock, finite, number, percent
 
 HATCH = (
     '<svg class="defs" width="0" height="0" aria-hidden="true"><defs>'
@@ -25,6 +25,7 @@ _WIDE = 1000  # units of the stretched inner drawing
 _GUESSED_PX = 270  # width at which labels are laid out
 _LEAST_STEPS = 10  # a shorter history does not fill the whole width
 _WIDE_GAP = 0.55  # a gap that begins left of this holds its own words
+_ONE_DAY_S = 90_000  # a picture of more than this tells days
 _TICK_STEPS = (1.0, 2.0, 2.5, 5.0, 10.0)
 _Point = tuple[float, "float | None"]
 
@@ -32,13 +33,15 @@ _Point = tuple[float, "float | None"]
 class Series(NamedTuple):
     """Values of consecutive steps of time, oldest first; None where nothing was counted.
 
-    `start` are the unix seconds at which each step begins; `now` is the right end of the picture.
+    `start` are the unix seconds at which each step begins; `now` is the right end of the picture; `live` tells
+    whether that is the present.
     """
 
     start: Sequence[float]
     values: Sequence[float | None]
     step_s: float
     now: float
+    live: bool = True
 
     def points(self) -> list[_Point]:
         """Return (end of the step, value); an open step ends now."""
@@ -119,7 +122,7 @@ def line(
     begin = min([until - _LEAST_STEPS * series.step_s, *(t for t, _ in points)])
     wanted = max([least_top, *series.known(), *([limit.value * 1.12] if limit else [])])
     frame = _Frame(height, begin, until, top if top is not None else _ceiling(wanted))
-    body = [_grid(frame, tick or show), _time_axis(frame)]
+    body = [_grid(frame, tick or show), _time_axis(frame, live=series.live)]
     gaps = list(_gaps(points, series))
     body += [_hatched(frame, *gap) for gap in gaps]
     body.append(_curve(frame, points, tone))
@@ -130,7 +133,9 @@ def line(
     if last is not None:
         mark = f"dot {tone}".strip()
         body.append(f'<circle class="{mark}" cx="{frame.x(last[0])}" cy="{frame.y(last[1])}" r="4"/>')
-    hints = "|".join(f"{clock(t)} · {'no data' if v is None else show(v)}" for t, v in points)
+    long = until - begin > _ONE_DAY_S
+    times = [f"{_when(t, frame)} {clock(t)}" if long else clock(t) for t, _ in points]
+    hints = "|".join(f"{at} · {'no data' if v is None else show(v)}" for at, (_, v) in zip(times, points, strict=True))
     places = " ".join(frame.x(t).rstrip("%") for t, _ in points)
     return (
         f'<svg class="chart" width="100%" height="{height}" role="img" aria-label="{escape(label)}"'
@@ -179,10 +184,17 @@ def _grid(frame: _Frame, tick: Callable[[float], str]) -> str:
     )
 
 
-def _time_axis(frame: _Frame) -> str:
+def _when(moment: float, frame: _Frame) -> str:
+    """Return the time of day, or the day where the picture is of several."""
+    if frame.until - frame.begin <= _ONE_DAY_S:
+        return clock(moment)
+    return NBSP.join(day_and_clock(moment).split(NBSP)[:2])
+
+
+def _time_axis(frame: _Frame, *, live: bool) -> str:
     parts = []
     for i, anchor in enumerate(("start", "middle", "end")):
-        words = "now" if i == 2 else clock(frame.begin + i / 2 * (frame.until - frame.begin))
+        words = "now" if i == 2 and live else _when(frame.begin + i / 2 * (frame.until - frame.begin), frame)
         parts.append(f'<text x="{50 * i}%" y="{frame.height - 4}" text-anchor="{anchor}">{words}</text>')
     return "".join(parts)
 

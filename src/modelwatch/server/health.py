@@ -61,6 +61,8 @@ class View:
     def __init__(self, status: Mapping[str, Any], model: Model) -> None:
         self.model = model
         self.now = finite(status.get("now")) or 0.0
+        picked = finite((status.get("range") or {}).get("to"))
+        self.until = self.now if picked is None else min(picked, self.now)
         self.window = words.span(finite(status.get("window_s")))
         self.data_age_s = finite(status.get("data_age_s"))
         self.name = clean(model.get("name", ""))
@@ -97,7 +99,13 @@ class View:
         """Return a list of the history on its steps of time, without the steps before the first request was counted."""
         first = next((i for i, v in enumerate(self.history.get("request_rate") or ()) if finite(v) is not None), 0)
         start = (self.history.get("start") or ())[first:]
-        return charts.Series(start, (values or ())[first:], finite(self.history.get("step_s")) or 60.0, self.now)
+        return charts.Series(
+            start,
+            (values or ())[first:],
+            finite(self.history.get("step_s")) or 60.0,
+            self.until,
+            self.until == self.now,
+        )
 
 
 def _check(reading: Mapping[str, Any]) -> Check:
