@@ -13,13 +13,15 @@ from typer.testing import CliRunner
 
 from alerts.life import MODEL, REFERENCE, requests
 from alerts.test_catalogue import CONFIG, TEXT
-from modelwatch import Monitor
+from modelwatch import Monitor, names
 from modelwatch.alerts import rules_of
 from modelwatch.alerts.pages import runbook, severity_table
 from modelwatch.cli import app
 from modelwatch.kernel import Kernel
 from modelwatch.record.monitor import schema_of
+from modelwatch.signals.service import MINUTE_TABLES
 from modelwatch.store.live import Key, connect
+from modelwatch.tally import Tally
 
 DOCS = Path(__file__).resolve().parents[2] / "docs" / "alerts.md"
 
@@ -114,6 +116,22 @@ def test_alerts_of_a_failing_service(service: Path) -> None:
     assert "BROKEN" in text
     code, text = run("slo", "--config", str(service), "--document")
     assert "## 3. Error rate" in text
+
+
+def test_what_a_replay_cannot_say_is_said(service: Path) -> None:
+    """Replicas too dear for two hours: the alert waits half a day, and a replay of an hour and a half does not know how long."""
+    service.write_text(TEXT.replace("cost: {hourly: 1.2}", "cost: {hourly: 1.2, objective: 0.000001}"))
+    failing_for(service, 120, 0)
+    db = connect(service.parent / "live.db", 5.0, create=False)
+    kernel = Kernel(schema_of(CONFIG.models[MODEL]))
+    kernel.fold(requests(100))
+    kernel.tally.add(Tally(MINUTE_TABLES))
+    kernel.tally.tables[names.REPLICA_SECONDS.name].count((), 60)
+    db.execute("UPDATE counts SET tally = ? WHERE worker = 'past'", (kernel.tally.dump(),))
+    db.commit() if db.in_transaction else None
+    db.close()
+    text = run("alerts", "--config", str(service))[1]
+    assert "Not known: only the last 90 minutes are replayed; SLOBurnRate (12 h) may wait for longer already, or fire." in text
 
 
 def test_alerts_of_a_healthy_service(service: Path) -> None:

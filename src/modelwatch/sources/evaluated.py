@@ -9,6 +9,7 @@ from typing import Any, Protocol
 
 from modelwatch.alerts import ALWAYS_ON, Evaluation, Rule, evaluate, objectives_for, rules_of, verdict_dict
 from modelwatch.alerts.state import AlertState
+from modelwatch.alerts.words import ago
 from modelwatch.clock import SteadyClock
 from modelwatch.config import Config
 from modelwatch.explain import History
@@ -218,7 +219,23 @@ def alert_lines(found: Mapping[str, Evaluated]) -> list[str]:
             lines.append(f"  {mark:<12}{value['severity']:<10}{what:<58}{value['why']}".rstrip())
             if value["state"] == "firing":
                 lines += [f"              {text}" for text in (value["description"], *value["culprits"])]
-    return lines
+    return [*lines, *_not_known(found)]
+
+
+def _not_known(found: Mapping[str, Evaluated]) -> list[str]:
+    """Return what a replay of the last hour and a half cannot say: whether alerts that wait longer fire already."""
+    waiting = {
+        verdict.rule.name: ago(verdict.rule.for_s)
+        for one in found.values()
+        for verdict in one.evaluation.verdicts
+        if verdict.phase == "pending"
+        and verdict.rule.for_s > REPLAYED_S
+        and verdict.state.since <= one.look.now - REPLAYED_S + 60
+    }
+    if not waiting:
+        return []
+    each = ", ".join(f"{name} ({for_})" for name, for_ in waiting.items())
+    return [f"Not known: only the last {REPLAYED_S // 60} minutes are replayed; {each} may wait for longer already, or fire."]
 
 
 def slo_json(found: Mapping[str, list[SloStatus]]) -> dict[str, Any]:
