@@ -16,7 +16,6 @@ from typing import TYPE_CHECKING
 from modelwatch.clock import SteadyClock
 from modelwatch.config import Config
 from modelwatch.errors import ConfigError, MissingExtra, ModelwatchError
-from modelwatch.exposition import OPENMETRICS, TEXT
 from modelwatch.groundtruth.store import Store
 from modelwatch.notify.alert import Alert
 from modelwatch.notify.commands import store_url
@@ -24,8 +23,9 @@ from modelwatch.notify.heartbeat import Heartbeat
 from modelwatch.notify.notifier import Notifier
 from modelwatch.serve.evaluator import Evaluator
 from modelwatch.serve.gauges import page
-from modelwatch.serve.guard import Prefixed, check_bind
+from modelwatch.serve.guard import check_bind
 from modelwatch.serve.looks import LiveLooks
+from modelwatch.serve.onprometheus import Watching
 from modelwatch.serve.prober import EVERY_S, Minutes, Prober, answers
 from modelwatch.serve.reviews import Reviews
 from modelwatch.serve.told import Told
@@ -152,45 +152,37 @@ def app_of(parts: Parts, access: Access | str | None = None) -> App:
 
     access : tokens and their roles, or the one token to everything; None where everybody may do everything.
     """
-    try:
-        from starlette.applications import Starlette
-        from starlette.concurrency import run_in_threadpool
-        from starlette.middleware import Middleware
-        from starlette.requests import Request
-        from starlette.responses import JSONResponse, Response
-        from starlette.routing import Mount, Route
+    from modelwatch.serve.application import served
+    from modelwatch.server.access import OPERATE, Access
+    from modelwatch.server.desk import Desk
+    from modelwatch.server.handling import Handling
+    from modelwatch.server.web import pages_app
 
-        from modelwatch.server.access import OPERATE, Access
-        from modelwatch.server.desk import Desk
-        from modelwatch.server.guarding import Guard
-        from modelwatch.server.guards import KnownHost, StrictHeaders
-        from modelwatch.server.handling import Handling
-        from modelwatch.server.web import pages_app
-    except ImportError:
-        raise MissingExtra("serve: starlette is not installed. Run: pip install 'modelwatch[server]'") from None
     known = Access([(OPERATE, access)]) if isinstance(access, str) else access
-    told = Told(parts)
+    told, config = Told(parts), parts.config
 
     def exposition(*, openmetrics: bool) -> bytes:
-        return page(parts.evaluator, told.objectives(), parts.config.time_scale, openmetrics=openmetrics)
+        return page(parts.evaluator, told.objectives(), config.time_scale, openmetrics=openmetrics)
 
-    async def metrics(request: Request) -> Response:
-        openmetrics = "application/openmetrics-text" in request.headers.get("accept", "")
-        body = await run_in_threadpool(exposition, openmetrics=openmetrics)
-        return Response(body, media_type=OPENMETRICS if openmetrics else TEXT)
+    def pages(hosts: Sequence[str]) -> App:
+        return pages_app(
+            told.status, Desk(parts.reviews.all) if parts.reviews else None, hosts=hosts,
+            handling=Handling.of(config, parts.store, parts.clock.now), settings=told.settings,
+            history=HistorySource(parts.live, parts.looks.objectives, config.time_scale, parts.clock),
+        )  # fmt: skip
 
-    async def health(_: Request) -> Response:
-        return JSONResponse({"status": "ok"})
+    return served(config, pages, known, exposition)
 
-    hosts = parts.config.pages.hosts or (["*"] if known else ())
-    pages = pages_app(
-        told.status, Desk(parts.reviews.all) if parts.reviews else None, hosts=hosts,
-        handling=Handling.of(parts.config, parts.store, parts.clock.now), settings=told.settings,
-        history=HistorySource(parts.live, parts.looks.objectives, parts.config.time_scale, parts.clock),
-    )  # fmt: skip
-    routes = [Route("/healthz", health), Route("/metrics", metrics), Mount("/", pages)]
-    middleware = [Middleware(StrictHeaders), Middleware(KnownHost, hosts=hosts), Middleware(Guard, access=known)]
-    return Prefixed(Starlette(routes=routes, middleware=middleware), parts.config.pages.prefix)
+
+def app_on(watching: Watching, access: Access | None = None) -> App:
+    """Return the application that shows what a Prometheus has: pages and API, `/healthz`."""
+    from modelwatch.serve.application import served
+    from modelwatch.server.web import pages_app
+
+    def pages(hosts: Sequence[str]) -> App:
+        return pages_app(watching.read, hosts=hosts, settings=watching.settings)
+
+    return served(watching.config, pages, access)
 
 
 class _WithFault(logging.Formatter):
@@ -202,9 +194,17 @@ class _WithFault(logging.Formatter):
 
 
 def serve(
-    config: Config, *, host: str, port: int, live: Path | None = None, say: Callable[[str], None] = print
+    config: Config,
+    *,
+    host: str,
+    port: int,
+    live: Path | None = None,
+    prometheus: str | None = None,
+    say: Callable[[str], None] = print,
 ) -> None:
     """Run until it is interrupted.
+
+    prometheus : address of the one whose counts are shown, instead of those of this host; nothing is told then.
 
     Raises
     ------
@@ -222,16 +222,21 @@ def serve(
     access = Access.of(config, os.environ)
     check_bind(host, has_token=access is not None)
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
-    parts = Parts.of(config, live, base_url=f"{address}{config.pages.prefix}")
-    server = uvicorn.Server(
-        uvicorn.Config(app_of(parts, access), host=host, port=port, log_level="warning", server_header=False)
-    )
+    url = f"{address}{config.pages.prefix}"
+    runs: Parts | Watching
+    if prometheus is None:
+        runs = Parts.of(config, live, base_url=url)
+        app, lines = app_of(runs, access), [f"alerts     {url}/api/alerts", f"metrics    {address}/metrics"]
+    else:
+        from modelwatch.sources.prometheus import Client
+
+        runs = Watching(config, Client(prometheus))
+        app, lines = app_on(runs, access), [f"alerts     {url}/api/alerts"]
+    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False))
     former = signal.signal(signal.SIGTERM, _end)
     try:
-        parts.start()
-        say(f"page       {address}{config.pages.prefix}/")
-        say(f"alerts     {address}{config.pages.prefix}/api/alerts")
-        say(f"metrics    {address}/metrics")
+        runs.start()
+        say("\n".join([f"page       {url}/", *lines]))
         server.run()
     except KeyboardInterrupt:
         pass  # asked to end, by either signal
@@ -241,7 +246,7 @@ def serve(
         ) from None
     finally:
         signal.signal(signal.SIGTERM, former)
-        parts.stop()
+        runs.stop()
 
 
 def _end(*_: object) -> None:
