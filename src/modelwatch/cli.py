@@ -296,15 +296,17 @@ def serve(
     ] = "127.0.0.1",
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65_535)] = 8080,
     live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
+    prometheus: FromPrometheus = None,
 ) -> None:
     """Evaluate alerts and objectives, ask the service whether it answers, and show pages, API and metrics.
 
-    Whoever reads needs the token in MODELWATCH_TOKEN, where it is set.
+    Whoever reads needs the token in MODELWATCH_TOKEN, or one of the configuration, where there are any. With
+    --prometheus it only shows: rules of that Prometheus and its Alertmanager tell.
     """
     from modelwatch.config import load_config
     from modelwatch.serve.run import serve as run_server
 
-    run_server(load_config(config), host=host, port=port, live=live, say=typer.echo)
+    run_server(load_config(config), host=host, port=port, live=live, prometheus=prometheus, say=typer.echo)
 
 
 @app.command()
