@@ -415,7 +415,9 @@ class Kernel:
         return values
 
     def _count_labels(self, where: str, metric: names.Metric, codes: LabelCodes, table: Table, values: Column) -> None:
-        for code, n in _present(self._encode(where, metric, codes, values)):
+        counts = codes.count(values, self.caught)
+        self._settle(where, metric, metric.labels[0], codes)
+        for code, n in counts:
             if code != NONE_CODE:  # not given
                 table.count((codes.names[code],), n)
 
@@ -475,7 +477,9 @@ class Kernel:
         block = np.empty((len(columns), self.schema.feature_bins), np.int64)
         for j, (values, _, missing, wrong) in enumerate(columns):
             finite = values
-            if not np.isfinite(values).all():
+            with np.errstate(over="ignore", invalid="ignore"):
+                total = float(values.sum())
+            if not np.isfinite(total) and not np.isfinite(values).all():  # a finite sum has finite values only
                 finite = values[np.isfinite(values)]
                 nan = int(np.isnan(values).sum())
                 self.count_invalid(self.numeric[j], "nan", nan)
@@ -483,20 +487,21 @@ class Kernel:
             if missing or wrong:
                 self.count_invalid(self.numeric[j], "missing", missing)
                 self.count_invalid(self.numeric[j], "type", wrong)
-            table.sums[j] += _sum(finite, self._floors[j])
+            plain = self._floors[j] < 0 and finite is values and abs(total) < HUGE
+            table.sums[j] += total if plain else _sum(finite, self._floors[j])
             block[j] = cumulative(values, self._feature_edges[j])
         block[:, 1:] -= block[:, :-1].copy()
         table.counts[: len(columns)] += block
 
     def _observe_categories(self, name: str, values: Column) -> None:
         codes = self.categories[name]
-        encoded = codes.encode(values, self.caught)
+        counts = codes.count(values, self.caught)
         overflow, refused = codes.drain()
         if overflow:
             self._overflows.count((names.FEATURE_CATEGORY.name, "category"), overflow)
         for reason, n in refused.items():
             self.count_invalid(name, reason, n)
-        for code, n in _present(encoded):
+        for code, n in counts:
             if code == NONE_CODE:
                 self.count_invalid(name, "missing", n)
             elif codes.names[code] != names.INVALID:

@@ -174,9 +174,9 @@ class LabelCodes:
         caught : what a value's own code may raise.
         """
         if isinstance(values, Coded):
-            counts, known = values.counts(), np.zeros(len(values.values), np.intp)
-            for i in np.flatnonzero(counts).tolist():
-                known[i] = self.encode_one(values.values[i], int(counts[i]))
+            known = np.zeros(len(values.values), np.intp)
+            for i, code, _ in self._coded(values):
+                known[i] = code
             return known[values.at]
         if hasattr(values, "tolist"):
             values = values.tolist()
@@ -190,6 +190,22 @@ class LabelCodes:
             for i in np.flatnonzero(codes < 0).tolist():
                 codes[i] = self.encode_one(values[i])
         return codes
+
+    def _coded(self, column: Coded) -> list[tuple[int, int, int]]:
+        """Return (position of a value, its code, how often) of the values that occur."""
+        counts = column.counts()
+        there = np.flatnonzero(counts).tolist()
+        return [(i, self.encode_one(column.values[i], int(counts[i])), int(counts[i])) for i in there]
+
+    def count(self, values: Any, caught: type[BaseException] = BaseException) -> list[tuple[int, int]]:
+        """Return (code, how often) of the codes that occur in a column; the arguments are those of `encode`."""
+        if isinstance(values, Coded):
+            found: dict[int, int] = {}
+            for _, code, n in self._coded(values):
+                found[code] = found.get(code, 0) + n
+            return sorted(found.items())
+        counts = np.bincount(self.encode(values, caught))
+        return [(code, int(counts[code])) for code in np.flatnonzero(counts).tolist()]
 
     def drain(self) -> tuple[int, dict[str, int]]:
         """Return and clear (values over the cap, refused values by reason)."""

@@ -26,7 +26,7 @@ from modelwatch.tally import Tally
 
 SPANS = {"minute": MINUTE, "hour": HOUR, "day": DAY}
 CHUNK = 32_768  # rows folded at a time: their columns fit the cache of the processor
-OPEN_BYTES = 64 * 2**20  # of tallies that are not packed
+OPEN_BYTES = 16 * 2**20  # of tallies that are not packed
 MOST_OPEN = 512
 UNDATED = -1  # the bucket of rows without a time
 ENDPOINT = "batch"

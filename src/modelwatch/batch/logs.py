@@ -19,6 +19,8 @@ Batch: TypeAlias = Mapping[str, Any]
 Read: TypeAlias = Callable[[Sequence[str]], Iterator[Batch]]
 
 JSON = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz")
+BUFFER = 65_536  # bytes; without, the whole file or whole columns of it are kept
+BATCH_ROWS = 131_072
 PART_ROWS = 1_000_000  # about as many rows are one part
 _WILD = frozenset("*?[")
 
@@ -148,6 +150,7 @@ def _parquet(path: Path, key: str) -> list[Part]:
 
     with parquet.ParquetFile(path) as file:
         metadata, columns = file.metadata, tuple(file.schema_arrow.names)
+        texts = [one.name for one in file.schema_arrow if str(one.type) in ("string", "large_string")]
         sizes = [metadata.row_group(i).num_rows for i in range(metadata.num_row_groups)]
     groups: list[list[int]] = []
     rows = 0
@@ -160,9 +163,13 @@ def _parquet(path: Path, key: str) -> list[Part]:
 
     def reading(wanted_groups: list[int]) -> Read:
         def read(columns: Sequence[str]) -> Iterator[Batch]:
-            with readable(path), parquet.ParquetFile(path, pre_buffer=False) as opened:  # it would keep the whole file
+            known = [name for name in texts if name in set(columns)]  # as the codes that the file has, not as texts
+            with (
+                readable(path),
+                parquet.ParquetFile(path, pre_buffer=False, buffer_size=BUFFER, read_dictionary=known) as opened,
+            ):
                 there = [name for name in opened.schema_arrow.names if name in set(columns)]
-                for batch in opened.iter_batches(ROWS, wanted_groups, there, use_threads=False):
+                for batch in opened.iter_batches(BATCH_ROWS, wanted_groups, there, use_threads=False):
                     yield (
                         dict(zip(batch.schema.names, batch.columns, strict=True))
                         if there
