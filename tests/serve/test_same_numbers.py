@@ -5,6 +5,7 @@ from __future__ import annotations
 import html
 import json
 import re
+from collections.abc import Iterator
 from typing import Any
 
 import pytest
@@ -70,15 +71,17 @@ class Instant:
         return self.gauge(names.CLASS_PSI if name == "classes" else names.CONCEPT_PSI, **MODEL)
 
 
-@pytest.fixture
-def now(house: House) -> Instant:
+@pytest.fixture(scope="module")
+def now(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instant]:
     """Return an instant after requests of which some failed and were slow, and labels of which some were wrong."""
+    house = House(tmp_path_factory.mktemp("house"))
     parts = house.serve()
     query(house.folder / "live.db", "UPDATE state SET value = ? WHERE name = 'began'", int(START))
     house.happen(*requests(900, failed=27, slow=40, shift=30, seed=5), labels=tuple(labels(150, 50)))
     house.clock.advance(45)
     assert house.rounds(parts, 2) is False
-    return Instant(house, parts)
+    yield Instant(house, parts)
+    house.close()
 
 
 def _shown(value: str) -> str:
