@@ -1,4 +1,4 @@
-.PHONY: demo test lint bench soak soak-full golden docs audit
+.PHONY: demo test lint bench soak soak-full golden docs audit screenshots
 
 demo: ## the sentiment service under traffic; open the page it names. STACK=1: with Prometheus and Alertmanager
 	@bash scripts/setup.sh demo
@@ -37,3 +37,7 @@ docs: ## write the reference from the code, check every link, build the site int
 	@.venv/bin/python scripts/reference.py
 	@python3 scripts/check_links.py
 	@.venv/bin/mkdocs build --strict -q
+
+screenshots: ## the pictures of the documents: every page in light, dark and on a phone; look at them before you commit
+	@bash scripts/setup.sh test
+	@.venv/bin/python scripts/screenshots.py

@@ -7,16 +7,12 @@ from __future__ import annotations
 
 import sys
 import tempfile
-import threading
-import time
 from pathlib import Path
-
-import uvicorn
 
 ROOT = Path(__file__).resolve().parents[1]
 sys.path.insert(0, str(ROOT / "tests"))
 
-from server.conftest import Browser, chromium  # noqa: E402 - the tests are no package
+from server.conftest import Browser, Served, chromium  # noqa: E402 - the tests are no package
 from server.frozen import frozen, reviewed  # noqa: E402
 from server.shots import SHOTS, take  # noqa: E402
 
@@ -29,20 +25,16 @@ def main(folder: Path) -> None:
     folder.mkdir(parents=True, exist_ok=True)
     with tempfile.TemporaryDirectory() as held:
         app, monitor = reviewed(Path(held), frozen)
-        server = uvicorn.Server(uvicorn.Config(app, port=0, log_level="critical", lifespan="off"))
-        threading.Thread(target=server.run, daemon=True).start()
-        while not server.started:
-            time.sleep(0.01)
-        url = f"http://127.0.0.1:{server.servers[0].sockets[0].getsockname()[1]}"
+        served = Served(app)
         browser = Browser(program, Path(held) / "chromium")
         try:
             for shot in SHOTS:
-                path = folder / f"{shot.name}.png"
-                path.write_bytes(take(browser, url, shot))
+                path = folder / f"{shot.name}.webp"
+                path.write_bytes(take(browser, served.url, shot))
                 print(f"{path.relative_to(ROOT) if path.is_relative_to(ROOT) else path}: {path.stat().st_size:,} bytes")
         finally:
             browser.close()
-            server.should_exit = True
+            served.close()
             monitor.close()
 
 

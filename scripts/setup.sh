@@ -128,11 +128,14 @@ if [ "$purpose" = test ]; then
   command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
   command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"
   command -v java >/dev/null || missing="$missing default-jre-headless"
+  ls /usr/share/fonts/opentype/inter/Inter-Regular.otf >/dev/null 2>&1 || missing="$missing fonts-inter"
+  axe=build/node/node_modules/axe-core/axe.min.js # looks for what keeps people from using the pages
+  [ -f "$axe" ] || command -v npm >/dev/null || missing="$missing npm"
   for package in $missing; do # one by one: what one distribution lacks does not cost the other
     begin=$(date +%s)
     say "installing the Debian package $package"
     if apt_get "$package"; then
-      case $package in chromium | default-jre-headless) ;; *) stop_service "${package%-light}" ;; esac
+      case $package in chromium | default-jre-headless | fonts-inter | npm) ;; *) stop_service "${package%-light}" ;; esac
       say "installed in $(($(date +%s) - begin)) s"
     elif [ "${CI:-}" = true ]; then
       say "could not install $package: $apt_fault. The tests need it. Run as root: apt-get install $package"
@@ -141,4 +144,10 @@ if [ "$purpose" = test ]; then
       say "could not install $package: $apt_fault. The tests that need it are skipped. To run them: apt-get install $package"
     fi
   done
+  if [ ! -f "$axe" ] && command -v npm >/dev/null; then
+    say "installing axe-core"
+    if ! npm install --no-save --no-audit --no-fund --loglevel=error --prefix build/node 'axe-core@~4.14.1' >.setup.log 2>&1; then
+      say "npm could not install axe-core: $(head -n 1 .setup.log). The tests that need it are skipped, and fail under CI=true."
+    fi
+  fi
 fi

@@ -341,6 +341,10 @@ class Browser:
         answer = self.call("Page.captureScreenshot", format="png", captureBeyondViewport=whole)
         return base64.b64decode(answer["data"])
 
+    def small_picture(self) -> bytes:
+        """Return what the page looks like, as WebP: a third of the size, and letters as sharp as they were."""
+        return base64.b64decode(self.call("Page.captureScreenshot", format="webp", quality=82)["data"])
+
     def press(self, key: str, code: int) -> None:
         """Press and release one key."""
         down: dict[str, Any] = {"type": "keyDown", "text": "\r"} if key == "Enter" else {"type": "rawKeyDown"}
@@ -394,26 +398,37 @@ def browser(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Browser]:
     opened.close()
 
 
+class Served:
+    """An application on a free port of this machine; `close` ends it."""
+
+    def __init__(self, app: ASGIApp) -> None:
+        held = socket.socket()
+        held.bind(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{held.getsockname()[1]}"
+        self._server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
+        self._thread = threading.Thread(target=self._server.run, kwargs={"sockets": [held]}, daemon=True)
+        self._thread.start()
+        until = time.monotonic() + 10
+        while not self._server.started:
+            assert time.monotonic() < until, "the server did not start"
+            time.sleep(0.01)
+
+    def close(self) -> None:
+        """End it at once."""
+        self._server.should_exit = True
+        self._server.force_exit = True
+        self._thread.join(5)
+
+
 @pytest.fixture
 def serve() -> Iterator[Callable[[ASGIApp], str]]:
     """Return a function that serves an application on a free port and returns its address."""
-    running: list[tuple[uvicorn.Server, threading.Thread]] = []
+    running: list[Served] = []
 
     def start(app: ASGIApp) -> str:
-        held = socket.socket()
-        held.bind(("127.0.0.1", 0))
-        server = uvicorn.Server(uvicorn.Config(app, log_level="critical", lifespan="off"))
-        thread = threading.Thread(target=server.run, kwargs={"sockets": [held]}, daemon=True)
-        thread.start()
-        running.append((server, thread))
-        until = time.monotonic() + 10
-        while not server.started:
-            assert time.monotonic() < until, "the server did not start"
-            time.sleep(0.01)
-        return f"http://127.0.0.1:{held.getsockname()[1]}"
+        running.append(Served(app))
+        return running[-1].url
 
     yield start
-    for server, thread in running:
-        server.should_exit = True
-        server.force_exit = True
-        thread.join(5)
+    for served in running:
+        served.close()

@@ -9,8 +9,10 @@ from pathlib import Path
 from typing import Any
 
 from modelwatch import Monitor
+from modelwatch.config import load_config
 from modelwatch.server.desk import Desk
 from modelwatch.server.web import pages_app
+from modelwatch.sources.settings import settings
 from server.conftest import NOW, STEPS, Status, make_quality, make_status, model
 from server.watched import alert, drift, row, silent, slo, unknown
 
@@ -18,7 +20,7 @@ HEALTHY, DEGRADED, UNSURE, FAILING = "ticket_router", "sentiment_classifier", "r
 STATES = {HEALTHY: "Healthy", DEGRADED: "Degraded", UNSURE: "Cannot tell", FAILING: "Failing"}
 PAGES = {
     "health": "/", "quality": "/quality", "drift": "/drift?feature=language", "resources": "/resources",
-    "alerts": "/alerts", "slos": "/slos", "runbooks": "/runbooks", "monitor": "/monitor",
+    "alerts": "/alerts", "slos": "/slos", "runbooks": "/runbooks", "monitor": "/monitor", "settings": "/settings",
 }  # fmt: skip
 HOUR = 3600.0
 REVIEWED = [
@@ -267,4 +269,5 @@ def reviewed(folder: Path, read: Callable[[], Status]) -> tuple[Any, Monitor]:
         )  # fmt: skip
     assert monitor.flush(5)
     assert monitor.review is not None
-    return pages_app(read, Desk([monitor.review])), monitor
+    config = load_config(path)
+    return pages_app(read, Desk([monitor.review]), settings=lambda: settings(config)), monitor

@@ -32,8 +32,8 @@ class Camera(Protocol):
     def call(self, method: str, **parameters: Any) -> dict[str, Any]:
         """Send a command."""
 
-    def picture(self, *, whole: bool = False) -> bytes:
-        """Return a picture."""
+    def small_picture(self) -> bytes:
+        """Return a WebP."""
 
 
 def _of(path: str, model: str) -> str:
@@ -61,7 +61,7 @@ def take(camera: Camera, url: str, shot: Shot) -> bytes:
     camera.open(f"{url}{shot.path}", shot.width, height, dark=shot.dark)
     camera.see("document.fonts.ready.then(() => true)")
     camera.see("(b => { if (b) b.textContent = '1\\u00a0s ago' })(document.querySelector('[data-age]'))")
-    return camera.picture()
+    return camera.small_picture()
 
 
 def _name(camera: Camera, url: str, shot: Shot, height: int) -> None:

@@ -67,7 +67,7 @@ def _lines(standing: Standing | None, base: str, model: str | None) -> list[Line
     for name in ALERTS:
         state = standing.state_of(name) if standing is not None else ""
         href = f"{base}/runbooks/{name}{query(model)}"
-        about = title_of(name, {})
+        about = title_of(name, {}).removesuffix(": something")
         lines.append(
             Line(name, f"{about[:1].upper()}{about[1:]}.", state or "none", CHIPS[state] if state else "", href)
         )
