@@ -235,7 +235,8 @@ def _not_known(found: Mapping[str, Evaluated]) -> list[str]:
     if not waiting:
         return []
     each = ", ".join(f"{name} ({for_})" for name, for_ in waiting.items())
-    return [f"Not known: only the last {REPLAYED_S // 60} minutes are replayed; {each} may wait for longer already, or fire."]
+    seen = f"only the last {REPLAYED_S // 60} minutes are replayed"
+    return [f"Not known: {seen}; {each} may wait for longer already, or fire."]
 
 
 def slo_json(found: Mapping[str, list[SloStatus]]) -> dict[str, Any]:
