@@ -124,6 +124,7 @@ if [ "$purpose" = test ]; then
   command -v prometheus >/dev/null && command -v promtool >/dev/null || missing="prometheus"
   command -v prometheus-alertmanager >/dev/null && command -v amtool >/dev/null || missing="$missing prometheus-alertmanager"
   command -v prometheus-pushgateway >/dev/null || missing="$missing prometheus-pushgateway"
+  command -v victoria-metrics >/dev/null && command -v vmalert >/dev/null || missing="$missing victoria-metrics"
   command -v chromium >/dev/null || missing="$missing chromium"
   command -v nginx >/dev/null || [ -x /usr/sbin/nginx ] || missing="$missing nginx-light"
   command -v postgres >/dev/null || ls /usr/lib/postgresql/*/bin/postgres >/dev/null 2>&1 || missing="$missing postgresql"

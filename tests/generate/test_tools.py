@@ -55,6 +55,26 @@ def test_prometheus_takes_its_configuration(tmp_path: Path, discovery: str) -> N
         assert done.returncode == 0, done.stderr
 
 
+@pytest.mark.parametrize("name", STACKS)
+def test_vmalert_takes_its_rules(tmp_path: Path, name: str) -> None:
+    """The rules on request: read with their templates by the vmalert of VictoriaMetrics, whatever a name holds."""
+    folder = placed(generate(config_of(STACKS[name]), ["vmalert"], references={}), tmp_path)
+    run(require("vmalert"), "-dryRun", "-rule=vmalert/*.yml", folder=folder)
+
+
+def test_rules_for_vmalert_are_made_on_request_only() -> None:
+    """They are no part of the whole stack, and differ from its rules in two things alone."""
+    plain, asked = files_of(HOSTILE), generate(config_of(HOSTILE), ["vmalert"], version="0.1.0")
+    assert not [path for path in plain if path.startswith("vmalert/")]
+    for path, text in asked.items():
+        before = yaml.safe_load(plain[path.replace("vmalert/", "rules/")])["groups"]
+        after = yaml.safe_load(text)["groups"]
+        for old, new in zip(
+            (r for g in before for r in g["rules"]), (r for g in after for r in g["rules"]), strict=True
+        ):
+            assert new["expr"] == old["expr"] and set(old) - set(new) <= {"keep_firing_for"}
+
+
 def test_alertmanager_takes_its_configuration(stack: Path) -> None:
     """Receivers, routes, inhibition."""
     run(require("amtool"), "check-config", "alertmanager.yml", folder=stack)

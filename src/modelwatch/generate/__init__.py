@@ -16,6 +16,7 @@ from modelwatch.generate import (
     prometheus,
     rules,
     ruletests,
+    vmalert,
 )
 from modelwatch.generate.context import Context, Places
 from modelwatch.generate.writing import Written, differences, write
@@ -35,6 +36,10 @@ def _grafana(context: Context) -> Files:
     return grafana.files(context, rules.records_of(context))
 
 
+def _vmalert(context: Context) -> Files:
+    return vmalert.files(context, rules.files(context) | drift.files(context))
+
+
 #: What can be made, by the name that `only` takes.
 PARTS: dict[str, Callable[[Context], Files]] = {
     "prometheus": prometheus.files,
@@ -44,7 +49,10 @@ PARTS: dict[str, Callable[[Context], Files]] = {
     "grafana": _grafana,
     "compose": compose.files,
     "kubernetes": _kubernetes,
+    "vmalert": _vmalert,
 }
+#: Made only where they are named.
+ON_REQUEST = ("vmalert",)
 
 
 def generate(
@@ -60,7 +68,7 @@ def generate(
 
     Parameters
     ----------
-    only : names of `PARTS`; all of them by default.
+    only : names of `PARTS`; by default all of them but those `ON_REQUEST`.
     version : of modelwatch, for the headers.
     references : profiles of the training data by model; without one there are no alerts of drift.
     environ : variables that options of receivers which are no secrets may name. Secrets are never read.
@@ -71,7 +79,7 @@ def generate(
     ConfigError   an unknown part, or a receiver that Alertmanager has not.
     """
     context = Context(config, version, references or {}, environ or {}, places or Places())
-    chosen = tuple(PARTS) if only is None else tuple(dict.fromkeys(only))
+    chosen = [name for name in PARTS if name not in ON_REQUEST] if only is None else tuple(dict.fromkeys(only))
     made: Files = {}
     for name in chosen:
         if name not in PARTS:
