@@ -24,6 +24,8 @@ from modelwatch.demo.traffic import NUMBER
 from modelwatch.integrations.fastapi import instrument
 from modelwatch.server.desk import Desk
 from modelwatch.server.web import pages_app
+from modelwatch.sources.history import HistorySource
+from modelwatch.sources.settings import settings
 from modelwatch.sources.standing import StandingSource
 from modelwatch.sources.status import StatusSource
 
@@ -35,8 +37,8 @@ LOG = "MODELWATCH_DEMO_LOG"
 INCIDENT, STARTED = "MODELWATCH_DEMO_INCIDENT", "MODELWATCH_DEMO_STARTED"
 SEED = "MODELWATCH_DEMO_SEED"  # what the ids of numbered requests are made of
 PAGES = (
-    "/", "/quality", "/drift", "/alerts", "/slos", "/runbooks", "/monitor", "/review", "/api", "/fragments", "/static",
-    "/docs", "/redoc", "/openapi.json",
+    "/", "/quality", "/drift", "/resources", "/alerts", "/slos", "/runbooks", "/monitor", "/settings", "/review",
+    "/api", "/fragments", "/static", "/docs", "/redoc", "/openapi.json",
 )  # fmt: skip
 MODEL = "sentiment_classifier"
 
@@ -99,5 +101,7 @@ def create_app() -> FastAPI:
     def read() -> dict[str, Any]:
         return {**status.read(), **standing.read()}
 
-    app.mount("/", pages_app(read, Desk([monitor.review]) if monitor.review else None))
+    understood, history = settings(config), HistorySource(config.live, status.objectives, config.time_scale)
+    desk = Desk([monitor.review]) if monitor.review else None
+    app.mount("/", pages_app(read, desk, settings=lambda: understood, history=history))
     return app
