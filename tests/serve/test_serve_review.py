@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
 
+from integrations.calling import call
 from modelwatch import Monitor
 from modelwatch.config import load_config
 from modelwatch.serve.run import Parts, app_of
+from modelwatch.server.access import REVIEW, VIEW, Access
 from server.test_review import CONFIG, Browser
 
 
@@ -75,6 +78,22 @@ def test_two_browsers_get_two_samples_and_one_of_them_is_labelled_twice(service:
     mine = ana.fields()["request_id"]
     assert ana.press("label", label="negative").status_code == 303
     assert ben.api("label", model="m", request_id=mine, label="positive").json() == {"state": "conflict"}
+    assert parts.reviews is not None
+    assert parts.reviews.worker.flush(5)
+    assert counted(service) == 1
+
+
+def test_a_program_with_a_token_reviews_without_a_browser(service: Monitor, parts: Parts) -> None:
+    """It names its reviewer; without a name, or with the token of a lower role, nothing is given out."""
+    app = app_of(parts, Access([(REVIEW, "lab"), (VIEW, "see")]))
+    by = [(b"host", b"localhost"), (b"authorization", b"Bearer lab"), (b"content-type", b"application/json")]
+    assert call(app, "/api/review", headers=by).status == 403
+    seen = [by[0], (b"authorization", b"Bearer see")]
+    assert call(app, "/api/review", query_string=b"reviewer=robot", headers=seen).status == 403
+    turn = json.loads(call(app, "/api/review", query_string=b"model=m&reviewer=robot", headers=by).body)
+    said = {"model": "m", "reviewer": "robot", "request_id": turn["sample"]["request_id"], "label": "negative"}
+    done = call(app, "/api/review/label", method="POST", headers=by, body=json.dumps(said).encode())
+    assert json.loads(done.body) == {"state": "matched"}
     assert parts.reviews is not None
     assert parts.reviews.worker.flush(5)
     assert counted(service) == 1

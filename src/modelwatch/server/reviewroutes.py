@@ -15,6 +15,7 @@ from modelwatch.errors import UnknownLabel
 from modelwatch.groundtruth.store import REQUEST_ID
 from modelwatch.server.answers import base_of, error_of, guarded, html, json_of
 from modelwatch.server.forms import (
+    BY_BEARER,
     REVIEWER,
     SESSION,
     Fields,
@@ -158,7 +159,8 @@ class _Routes:
 
     def _state(self, request: Request) -> Response:
         desk = self._desk()
-        session, reviewer, model = self._known(request, self._place(request.query_params.get("model")).model)
+        asked = request.query_params
+        session, reviewer, model = self._known(request, self._place(asked.get("model")).model, asked.get("reviewer"))
         turn: Turn = desk.turn(model, reviewer)
         return json_of(review_json(turn, self.key.token(session)))
 
@@ -168,7 +170,7 @@ class _Routes:
 
     def _history(self, request: Request) -> Response:
         desk = self._desk()
-        self._known(request, desk.models[0])
+        self._known(request, desk.models[0], request.query_params.get("reviewer"))
         return json_of({"history": desk.history(_request_id(request.query_params))})
 
     # -- what is done --------------------------------------------------------------------------------------------------
@@ -218,7 +220,7 @@ class _Routes:
         if action == "name":
             _name(fields)
             return "named"
-        _, reviewer, model = self._known(request, fields.get("model"))
+        _, reviewer, model = self._known(request, fields.get("model"), fields.get("reviewer"))
         note = str(fields.get("note") or "").strip()[:LONGEST_NOTE] or None
         if action == "undo":
             return "nothing" if desk.undo(model, reviewer) is None else "undone"
@@ -248,9 +250,14 @@ class _Routes:
             raise Refused(503, "no_store", NO_STORE)
         return self.desk
 
-    def _known(self, request: Request, model: Any) -> tuple[str, str, str]:
-        """Return (session, reviewer, model) of a request, if all are known."""
+    def _known(self, request: Request, model: Any, named: Any) -> tuple[str, str, str]:
+        """Return (session, reviewer, model) of a request, if all are known.
+
+        named : the reviewer that a program with a token names; a browser says it by its cookie.
+        """
         session, reviewer = session_of(request), name_of(request)
+        if request.scope.get(BY_BEARER) and isinstance(named, str):
+            session, reviewer = session or "", clean(named, LONGEST_NAME).strip()
         if session is None or not reviewer:
             raise Refused(403, "no_reviewer", "Nobody is reviewing here yet. Open the review and give your name.")
         if model not in self._desk().models:
