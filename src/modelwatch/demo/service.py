@@ -22,6 +22,7 @@ from modelwatch.demo.log import log_into
 from modelwatch.demo.model import predict
 from modelwatch.demo.traffic import NUMBER
 from modelwatch.integrations.fastapi import instrument
+from modelwatch.integrations.faulthooks import mount_faults
 from modelwatch.server.desk import Desk
 from modelwatch.server.web import pages_app
 from modelwatch.sources.history import HistorySource
@@ -70,6 +71,7 @@ def create_app() -> FastAPI:
     monitor = Monitor.from_config(config_path, MODEL)
     if log := os.environ.get(LOG):
         log_into(monitor, Path(log))
+    mount_faults(app, monitor)  # for `modelwatch drill`; nothing without its consent
     instrument(app, monitor, ignore=PAGES)
 
     @app.post("/predict")

@@ -131,7 +131,7 @@ class Worker:
         if not self._forked:  # a fork may be about to become another program, and is nobody yet
             self._commit()  # at once: a worker that dies young has lived, too
         self._adopt_known_labels()
-        next_commit, wait = self.clock.monotonic() + COMMIT_EVERY_S, FOLD_EVERY_S
+        next_commit, wait = self.clock.monotonic() + self._commit_every_s(), FOLD_EVERY_S
         stopping = False
         while not stopping:
             self._wake.wait(wait)
@@ -146,13 +146,17 @@ class Worker:
                     time.sleep(AGAIN_S)
                     ok = self._commit()
                 self._answer(asked, ok=ok)
-                next_commit = self.clock.monotonic() + COMMIT_EVERY_S
+                next_commit = self.clock.monotonic() + self._commit_every_s()
                 if ok and not stopping:
                     self._compact()
             wait = FOLD_EVERY_S if busiest < 0.25 else FOLD_EVERY_S * 0.25 / busiest
         self._leave()
         self._thread = None
         self._answer(self._asked, ok=False)  # those who asked too late
+
+    def _commit_every_s(self) -> float:
+        """Return the time between two commits: a row of a few seconds, where time is scaled, is not to come late."""
+        return min(COMMIT_EVERY_S, max(self.spans.minute / 4, FOLD_EVERY_S))
 
     def _adopt_known_labels(self) -> None:
         """Read what is counted already, so that the caps of labels hold over workers and restarts."""

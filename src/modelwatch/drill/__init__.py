@@ -1,0 +1,1 @@
+"""`modelwatch drill`: breaks a service on purpose, and proves that every alert fires, reaches its receiver and ends."""
