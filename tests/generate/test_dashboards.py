@@ -38,9 +38,21 @@ class TestTemplates:
         found = _variable(board, "datasource")
         assert (found["type"], found["query"], found["label"]) == ("datasource", "prometheus", "Data source")
 
-    @pytest.mark.parametrize("name", ["job", "instance", "model", "version"])
-    def test_template_job_and_instance_rules(self, board: dict[str, Any], name: str) -> None:
-        """Job, instance, model and version: queried from that source, several at once, all of them as .+."""
+    def test_template_job_rule(self, board: dict[str, Any]) -> None:
+        """There is a variable for the job, queried from that source, several at once, all of them as .+."""
+        self._is_of_many(board, "job")
+
+    def test_template_instance_rule(self, board: dict[str, Any]) -> None:
+        """The same for the instance."""
+        self._is_of_many(board, "instance")
+
+    @pytest.mark.parametrize("name", ["model", "version"])
+    def test_variables_of_our_own(self, board: dict[str, Any], name: str) -> None:
+        """Model and version likewise."""
+        self._is_of_many(board, name)
+
+    @staticmethod
+    def _is_of_many(board: dict[str, Any], name: str) -> None:
         found = _variable(board, name)
         assert found["type"] == "query" and found["datasource"]["uid"] == "${datasource}"
         assert found["multi"] and found["includeAll"] and found["allValue"] == ".+"
@@ -108,17 +120,32 @@ class TestTargets:
         """A rate is over $__rate_interval, or over an hour or a day where its words say so."""
         assert set(re.findall(r"\[([^\]]+)\]", target["expr"])) <= {"$__rate_interval", "1h", "1d"}
 
-    def test_target_job_and_instance_rules(self, name: str, panel: dict[str, Any], target: dict[str, Any]) -> None:
-        """Every scraped series is of the chosen jobs and instances."""
-        for series, matchers in re.findall(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}", target["expr"]):
-            if not RECORDED.match(series) and not series.startswith("node_"):
-                assert 'job=~"$job"' in matchers and 'instance=~"$instance"' in matchers
+    def test_target_job_rule(self, name: str, panel: dict[str, Any], target: dict[str, Any]) -> None:
+        """Every scraped series is of the chosen jobs."""
+        assert all('job=~"$job"' in matchers for matchers in _scraped(target))
+
+    def test_target_instance_rule(self, name: str, panel: dict[str, Any], target: dict[str, Any]) -> None:
+        """Every scraped series is of the chosen instances."""
+        assert all('instance=~"$instance"' in matchers for matchers in _scraped(target))
+
+    def test_target_logql_rules(self, name: str, panel: dict[str, Any], target: dict[str, Any]) -> None:
+        """There is no LogQL that could break the rules on it: each target asks the Prometheus that is chosen."""
+        assert target["datasource"] == {"type": "prometheus", "uid": "${datasource}"}
 
     def test_target_counter_agg_rule(self, name: str, panel: dict[str, Any], target: dict[str, Any]) -> None:
         """A counter is shown as what was added, never as it is."""
         for match in re.finditer(r"[\w:]+_total\{[^}]*\}", target["expr"]):
             rest = target["expr"][match.end() :]
             assert rest.startswith("[") or re.match(r" offset ", rest)
+
+
+def _scraped(target: dict[str, Any]) -> list[str]:
+    """Return the matchers of the series that are neither recorded nor of the node exporter."""
+    return [
+        matchers
+        for series, matchers in re.findall(r"([a-zA-Z_:][\w:]*)\{([^}]*)\}", target["expr"])
+        if not RECORDED.match(series) and not series.startswith("node_")
+    ]
 
 
 def test_target_promql_rule(tmp_path: Path) -> None:
