@@ -20,6 +20,7 @@ GROUPS = {
     "middleware": "Middleware: CPU added to one request, without a network",
     "http": "Under load: one small endpoint behind a real server, over a socket",
     "drift": "Drift: one comparison, taking samples in, requests while windows close, and the rules in Prometheus",
+    "batch": "Logs: a million rows and ten, in memory and from files, beside those that measure the drift of tables",
     "exposition": "Exposition: 10 models x 50 features x 20 buckets",
     "feedback": "Feedback: a label until it is durable",
     "startup": "Start and installation",
@@ -28,7 +29,7 @@ PAGE = ROOT / "docs" / "benchmarks.md"
 LIBRARIES = (
     "numpy", "prometheus-client", "pydantic", "fastapi", "starlette", "scipy", "opentelemetry-sdk",
     "opentelemetry-instrumentation-fastapi", "prometheus-fastapi-instrumentator", "starlette-exporter",
-    "prometheus-flask-exporter", "uvicorn", "httptools", "uvloop", "flask", "gunicorn",
+    "prometheus-flask-exporter", "uvicorn", "httptools", "uvloop", "flask", "gunicorn", "pyarrow",
 )  # fmt: skip
 INTRODUCTION = """\
 Ours and its peers, measured side by side in one run: interleaved rounds, the best of each, CPU time. Figures move from

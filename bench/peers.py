@@ -15,15 +15,18 @@ from bench.harness import ROOT
 INSTALL_S = 900.0
 
 
-def environment(requirement: str) -> tuple[Path | None, str]:
-    """Return the Python that has a peer, made where it is not there yet; or None and why not."""
+def environment(requirement: str, *beside: str) -> tuple[Path | None, str]:
+    """Return the Python that has a peer, made where it is not there yet; or None and why not.
+
+    beside : what it needs and does not ask for.
+    """
     folder = ROOT / ".bench" / requirement
     python = folder / ("Scripts/python.exe" if sys.platform == "win32" else "bin/python")
     if (folder / "installed").exists():
         return python, ""
     print(f"bench: installing {requirement} into an environment of its own", file=sys.stderr)
     venv.create(folder, with_pip=True, clear=True)
-    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement]
+    command = [python, "-m", "pip", "install", "--quiet", "--disable-pip-version-check", requirement, *beside]
     try:
         done = subprocess.run(command, capture_output=True, text=True, timeout=INSTALL_S)
     except subprocess.TimeoutExpired:

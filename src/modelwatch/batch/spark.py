@@ -64,7 +64,9 @@ class SparkLog:
         yield from _summed(self.frame.select(*map(_quoted, columns)), _fold_rows(plan))
 
     def count_labels(self, plan: Plan, labels: Any) -> Iterator[Counted]:
-        """Yield the counts of a DataFrame of labels."""
+        """Yield the counts of labels: a DataFrame, or the path of files."""
+        if isinstance(labels, (str, Path)):
+            labels = open_spark(labels).frame
         if not is_spark(labels):
             raise ConfigError(
                 f"labels: type is {type(labels).__name__!r}; expected a Spark DataFrame, as the log is."
