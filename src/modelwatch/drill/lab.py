@@ -281,7 +281,9 @@ class Lab:
     def running(self) -> Iterator[Lab]:
         """Run all of it until the block ends; whatever is broken then is mended."""
         with ExitStack() as parts:
-            if self.place.program is not None:
+            if self.place.program is None:
+                self.place.breaks(())  # tells at once whether there is a hook
+            else:
                 parts.callback(self.place.program.stop)
                 self.place.program.start(wait=False)
             for side in self.sides:
@@ -289,7 +291,6 @@ class Lab:
             if self.place.program is not None:
                 self.place.program.wait()
             parts.callback(self._mend)
-            self.place.breaks(())  # tells at once that there is a hook
             parts.enter_context(self.traffic)
             yield self
 

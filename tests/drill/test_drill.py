@@ -1,0 +1,192 @@
+"""The drill itself: by real programs, embedded and on a real Prometheus and Alertmanager; and what it makes of what it sees."""
+
+from __future__ import annotations
+
+import json
+import time
+from pathlib import Path
+
+import pytest
+from typer.testing import CliRunner
+
+from modelwatch.cli import app
+from modelwatch.drill import report
+from modelwatch.drill.faults import FAULTS, MODES, chosen
+from modelwatch.drill.lab import Lab, Place, demo_place, staging_place
+from modelwatch.drill.run import SHORT_S, SHORT_SCALE, STACK_SCALE, Drill, Trial, long_drill, short_drill, waves_of
+from modelwatch.drill.watching import Alert, Seen, Watch, get_json, inbox
+from modelwatch.errors import ModelwatchError
+from modelwatch.generate.prometheus import SCRAPE_S
+from modelwatch.serve.prober import EVERY_S
+from support import require
+
+ERRORS = Alert("HighErrorRate", "critical", "")
+PATIENCE = 2.5  # times SHORT_S: a busy machine must not fail the test
+
+
+@pytest.mark.timeout(200)
+def test_every_fault_is_told_and_its_end_as_well(tmp_path: Path) -> None:
+    """All eleven on the demo: injected, seen, firing, on the wire, over, in this order; by real processes and receivers."""
+    drill = short_drill(chosen([]), tmp_path, lambda _: None, SHORT_S * PATIENCE)
+    said = report.as_json(drill)
+    assert [one["name"] for one in said["faults"]] == list(FAULTS)
+    assert {one["name"]: one["why"] for one in said["faults"] if not one["passed"]} == {}
+    assert drill.passed
+    for one in said["faults"]:
+        at = one["at"]
+        assert at["injected"] <= at["delivered"] <= at["resolved"], one
+        assert at["injected"] <= at["firing"], one
+        assert all(alert["fired"] for alert in one["alerts"])
+    page = report.as_html(drill)
+    assert all(name in page for name in FAULTS)
+    assert json.loads(json.dumps(said)) == said
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(900)
+def test_both_modes_tell_the_same_of_one_incident(tmp_path: Path) -> None:
+    """One service, watched by `serve` and by Prometheus: the same alerts, severities and culprits, at the same times.
+
+    Times may differ by one evaluation interval and one scrape, and what a look at them takes.
+    """
+    require("prometheus")
+    require("prometheus-alertmanager")
+    place = demo_place(tmp_path / "demo", STACK_SCALE, 40.0)
+    drill = long_drill(place, chosen([]), MODES, tmp_path, lambda _: None, at_once=True)
+    assert {(trial.fault.name, trial.mode): trial.why for trial in drill.trials if not trial.passed} == {}
+    ours, theirs = drill.intervals("embedded"), drill.intervals("stack")
+    expected = {trial.fault.alert for trial in drill.trials if not trial.fault.kills_evaluator}
+    assert {alert.name for alert in ours} == {alert.name for alert in theirs} == expected
+    assert ours.keys() == theirs.keys()
+    allowed_s = max(EVERY_S / STACK_SCALE, 1.0) + max(SCRAPE_S / STACK_SCALE, 1.0) + 1.0
+    late = {alert: abs(ours[alert][0] - theirs[alert][0]) for alert in ours}
+    assert {alert: by for alert, by in late.items() if by > allowed_s} == {}
+
+
+def seen(state: str, alert: Alert = ERRORS, *, beyond: bool = True) -> Seen:
+    """Return an alert as it looks now."""
+    return Seen(alert, state, beyond)
+
+
+def test_a_watch_keeps_when_each_step_was_seen() -> None:
+    """The value moves, the alert waits, fires and ends; it may fire again, and that is another time."""
+    watch = Watch(list)
+    other = Alert("HighErrorRate", "warning", "")
+    looks = ("inactive", "pending", "firing", "firing", None, "pending", "firing", "pending")
+    for second, state in enumerate(looks):
+        watch.take([] if state is None else [seen(state), seen("pending", other)], 100.0 + second)
+    first, *more = [span for span in watch.spans if span.alert == ERRORS]
+    assert (first.moved, first.pending, first.firing, first.ended) == (100, 101, 102, 104)
+    assert [(span.pending, span.firing, span.ended) for span in more] == [(105, 106, 107)]
+    assert [span.pending for span in watch.spans if span.alert == other] == [100, 105]
+    assert not watch.is_quiet("HighErrorRate")
+    assert watch.of("HighErrorRate", 106.0) == [s for s in watch.spans if s.ended is None or s.ended >= 106]
+    watch.take([seen("inactive")], 120.0)
+    assert watch.is_quiet("HighErrorRate")
+
+
+def test_an_inbox_takes_and_refuses() -> None:
+    """What is refused has not arrived; the first notice of an alert that says so counts, from a moment on."""
+    with inbox() as box:
+        body = {"status": "firing", "alerts": [{"labels": {"alertname": "ServiceDown"}}]}
+        box.is_down = True
+        with pytest.raises(OSError, match="503"):
+            get_json(box.receiver.url, body)
+        assert (box.refused, box.first("ServiceDown", "firing", 0.0)) == (1, None)
+        box.is_down = False
+        began = time.time()
+        with pytest.raises(ValueError, match="Expecting value"):  # it says "ok", which is no JSON
+            get_json(box.receiver.url, body)
+        at = box.first("ServiceDown", "firing", 0.0)
+        assert at is not None
+        assert at >= began
+        assert box.first("ServiceDown", "resolved", 0.0) is None
+        assert box.first("ServiceDown", "firing", at + 1) is None
+
+
+def tried(name: str, without: str = "") -> Trial:
+    """Return a fault that was tried, with every step but one."""
+    at = {step: None if step == without else 2.0 for step in ("firing", "delivered", "resolved")}
+    return Trial(
+        FAULTS[name], "embedded", 1.0, firing=at["firing"], delivered=at["delivered"], resolved=at["resolved"]
+    )  # fmt: skip
+
+
+@pytest.mark.parametrize("missing", ["firing", "delivered", "resolved"])
+def test_a_step_that_is_missing_fails_the_drill(missing: str) -> None:
+    """A drill passes only when every alert fired, was delivered, and resolved; a drill of nothing proves nothing."""
+    good, bad = tried("errors"), tried("drift", without=missing)
+    assert good.passed
+    assert not bad.passed
+    assert Drill([good], 1, 0).passed
+    assert not Drill([good, bad], 1, 0).passed
+    assert not Drill([], 1, 0).passed
+    (_, told) = report.as_json(Drill([good, bad], 60.0, 0.0))["faults"]
+    assert (told["fired"], told["delivered"], told["resolved"], told["passed"]) == (
+        missing != "firing", missing != "delivered", missing != "resolved", False,
+    )  # fmt: skip
+
+
+def test_a_report_is_inert() -> None:
+    """No text of an alert is a tag of the page."""
+    trial = Trial(FAULTS["drift"], "embedded", 1.0, why="<script>alert(1)</script>")
+    assert "<script>" not in report.as_html(Drill([trial], 1.0, 0.0))
+
+
+def test_faults_that_can_be_told_apart_are_broken_together() -> None:
+    """One at a time by default; every fault is in exactly one wave either way."""
+    faults = chosen([])
+    alone, together = waves_of(faults, at_once=False), waves_of(faults, at_once=True)
+    assert [len(wave) for wave in alone] == [1] * len(FAULTS)
+    assert sorted(fault.name for wave in together for fault in wave) == sorted(FAULTS)
+    assert len(together) < len(alone)
+
+
+@pytest.mark.parametrize(
+    ("arguments", "words"),
+    [
+        (["--fault", "fire"], "fault is 'fire'"),
+        (["--mode", "cloud"], "mode is 'cloud'"),
+        (["--report", "x.pdf"], "ending is '.pdf'"),
+        (["--short", "--mode", "stack"], "expected the demo, embedded"),
+        (["--url", "http://127.0.0.1:9"], "--i-know-this-breaks-it"),
+        (["--url", "http://127.0.0.1:9", "--i-know-this-breaks-it"], "--config, --url and --body"),
+        (["--url", "u", "--config", "c", "--body", "{", "--i-know-this-breaks-it"], "expected JSON"),
+    ],
+)
+def test_what_cannot_be_drilled_is_refused(arguments: list[str], words: str) -> None:
+    """Nothing is started, and nobody's service is broken without consent; one line says what to do."""
+    result = CliRunner().invoke(app, ["drill", *arguments])
+    assert isinstance(result.exception, ModelwatchError)
+    assert words in str(result.exception)
+
+
+def test_a_service_of_the_user_keeps_its_receivers_out_of_it(tmp_path: Path) -> None:
+    """Its models and windows are its own; one that has no hook is told so, before anything is broken."""
+    (tmp_path / "modelwatch.yaml").write_text(
+        f'service: {{name: shop}}\nmodels: {{m: {{version: "1", task: classification, classes: [a, b]}}}}\n'
+        f'live: {tmp_path / "live.db"}\ntime_scale: 60\n'
+        'alerting: {receivers: {oncall: {webhook: "https://example.com/hook"}}}\n'
+    )  # fmt: skip
+    place: Place = staging_place(tmp_path / "modelwatch.yaml", "http://127.0.0.1:9", "/predict", [{"x": 1}], 5.0)
+    assert (place.classes, place.live, place.config["time_scale"]) == (("a", "b"), tmp_path / "live.db", 60)
+    assert place.config["service"]["health_url"] == "http://127.0.0.1:9/healthz"
+    with pytest.raises(ModelwatchError, match="mount_faults"), Lab(place, ["embedded"], tmp_path / "drill").running():
+        pass
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(120)
+def test_a_staging_service_is_broken_by_its_hook(tmp_path: Path) -> None:
+    """A service that somebody else has started: its hook fails requests, takes it down, and mends it."""
+    demo = demo_place(tmp_path / "demo", SHORT_SCALE, 30.0)
+    assert demo.program is not None
+    demo.program.start()
+    try:
+        place = staging_place(tmp_path / "demo" / "modelwatch.yaml", demo.url, "/predict", demo.bodies, 30.0)
+        drill = long_drill(place, chosen(["errors", "service-down"]), ["embedded"], tmp_path, lambda _: None)
+        assert {trial.fault.name: trial.why for trial in drill.trials if not trial.passed} == {}
+        assert drill.passed
+        get_json(f"{demo.url}/healthz")
+    finally:
+        demo.program.stop()
