@@ -17,7 +17,7 @@ from modelwatch.serve.run import Parts, app_of
 from modelwatch.server.access import OPERATE, VIEW, Access
 from modelwatch.server.forms import REVIEWER, SESSION
 from modelwatch.testing import StuckStore
-from serve.conftest import House
+from serve.conftest import CONFIG, URL, House
 
 HERE, ORIGIN = (b"host", b"localhost:8080"), (b"origin", b"http://localhost:8080")
 FORM, JSON = (b"content-type", b"application/x-www-form-urlencoded"), (b"content-type", b"application/json")
@@ -198,3 +198,19 @@ def test_a_store_that_is_stuck_leaves_the_page_and_says_so(parts: Parts, house: 
     assert (
         call(ann.app, "/alerts/acknowledge", method="POST", headers=ann.headers(FORM, ORIGIN), body=body).status == 303
     )
+
+
+def test_the_credentials_of_the_health_check_are_told_nobody(house: House) -> None:
+    """Neither a page, nor the API, nor the exposition, nor a notice has what stands in its address besides the place."""
+    secret = "planted-secret"
+    house.write(CONFIG.replace(URL, f"http://user:{secret}@127.0.0.1:9/healthz?key={secret}"))
+    parts = house.serve()
+    house.happen(*requests(30))
+    house.answers = False
+    assert house.rounds(parts, 12, lambda: (ALERT, "critical") in told(parts))
+    app = app_of(parts)
+    for path in ("/", "/alerts", "/settings", "/monitor", "/api/status", "/api/settings", "/api/alerts", "/metrics"):
+        answer = call(app, path, headers=[HERE])
+        assert (path, answer.status, secret in answer.body.decode()) == (path, 200, False)
+    assert URL in call(app, "/alerts", headers=[HERE]).body.decode()
+    assert secret not in repr([known.alert for known in parts.notifier.outbox.known()])

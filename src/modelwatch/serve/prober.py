@@ -48,6 +48,18 @@ def answers(url: str, wait_s: float = WAIT_S) -> bool:
         return False
 
 
+def shown(url: str) -> str:
+    """Return an address as everybody may see it: without a name, a password, or what stands behind a question mark.
+
+    Examples
+    --------
+    >>> shown("http://user:secret@127.0.0.1:8000/healthz?key=secret")
+    'http://127.0.0.1:8000/healthz'
+    """
+    parts = urlsplit(url)
+    return parts._replace(netloc=parts.netloc.rpartition("@")[2], query="", fragment="").geturl()
+
+
 def _hang_up(connection: http.client.HTTPConnection) -> None:
     sock: socket.socket | None = connection.sock
     with contextlib.suppress(OSError):
@@ -175,13 +187,13 @@ class Prober:
         self._thread.start()
 
     def found(self) -> dict[str, bool]:
-        """Return what each replica did when it was asked last; empty before it was asked.
+        """Return what each replica did when it was asked last, by its address as `shown`; empty before it was asked.
 
         One that has been asked for too long, since not even its name is found, has not answered.
         """
         found, age = self._found, self._monotonic() - self._found_at
         if age > 2 * (self.every_s + WAIT_S * len(self.urls)):
-            return dict.fromkeys(self.urls, False)
+            return dict.fromkeys(map(shown, self.urls), False)
         return dict(found)
 
     def wait(self) -> None:
@@ -196,7 +208,7 @@ class Prober:
 
     def ask(self) -> None:
         """Ask every replica once."""
-        found = {url: self._ask(url) for url in self.urls}
+        found = {shown(url): self._ask(url) for url in self.urls}
         self._found, self._found_at = found, self._monotonic()
         self._asked.set()
 

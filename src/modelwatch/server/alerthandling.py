@@ -97,7 +97,7 @@ def quieted(silence: Mapping[str, Any], now: float) -> Quieted:
     ends = finite(silence.get("ends_at"))
     left = words.span(max(0.0, (ends or now) - now))
     what = ", ".join(clean(value, 80) for value in silence["matches"].values())
-    until = f"{words.day_and_clock(ends)} UTC ({left} left)"
+    until = f"{words.day_and_clock(ends)} ({left} left)"
     return Quieted(
         clean(silence["id"], 20), what, clean(silence["author"], 64), clean(silence["note"], 300), until
     )  # fmt: skip
@@ -134,7 +134,7 @@ def _event(one: Mapping[str, Any]) -> Event:
     state = STATES.get(str(one.get("severity")), "info") if action in {"began", "severity"} else "ok"
     said = _lasted(one) if action == "ended" else clean(one.get("summary") or "", 200)
     if action == "silence":
-        said = f"until {words.day_and_clock(finite(one.get('ends_at')))} UTC"
+        said = f"until {words.day_and_clock(finite(one.get('ends_at')))}"
     who = "" if one.get("actor") == "modelwatch" else clean(one.get("actor", ""), 64)
     state = state if action in {"began", "severity", "ended"} else "none"
     return Event(words.day_and_clock(finite(one.get("at"))), state, _WHAT.get(action, action), name, about, who, said)

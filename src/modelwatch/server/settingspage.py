@@ -99,7 +99,8 @@ def _of_models(held: Mapping[str, Any]) -> list[Group]:
 
 
 def _objectives(slos: Mapping[str, Any]) -> str:
-    found = [f"{name.replace('_', ' ')} {one['objective']:g}" for name, one in slos.items() if one]
+    held = {name: one for name, one in slos.items() if isinstance(one, Mapping) and "objective" in one}
+    found = [f"{name.replace('_', ' ')} {one['objective']:g}" for name, one in held.items()]
     return ", ".join(found) or "none"
 
 
