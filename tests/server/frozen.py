@@ -12,6 +12,7 @@ from modelwatch import Monitor
 from modelwatch.config import load_config
 from modelwatch.server.desk import Desk
 from modelwatch.server.web import pages_app
+from modelwatch.sources.history import HistorySource
 from modelwatch.sources.settings import settings
 from server.conftest import NOW, STEPS, Status, make_quality, make_status, model
 from server.watched import alert, drift, row, silent, slo, unknown
@@ -270,4 +271,5 @@ def reviewed(folder: Path, read: Callable[[], Status]) -> tuple[Any, Monitor]:
     assert monitor.flush(5)
     assert monitor.review is not None
     config = load_config(path)
-    return pages_app(read, Desk([monitor.review]), settings=lambda: settings(config)), monitor
+    history = HistorySource(config.live)
+    return pages_app(read, Desk([monitor.review]), settings=lambda: settings(config), history=history), monitor
