@@ -16,7 +16,7 @@ from modelwatch.drill.lab import Lab, Place, demo_place, staging_place
 from modelwatch.drill.run import SHORT_S, SHORT_SCALE, STACK_SCALE, Drill, Trial, long_drill, short_drill, waves_of
 from modelwatch.drill.watching import Alert, Seen, Watch, get_json, inbox
 from modelwatch.errors import ModelwatchError
-from modelwatch.generate.prometheus import SCRAPE_S
+from modelwatch.generate.context import SCRAPE_S
 from modelwatch.serve.prober import EVERY_S
 from support import require
 

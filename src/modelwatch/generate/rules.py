@@ -25,7 +25,7 @@ from modelwatch.signals import (
 from modelwatch.signals.core import MODEL, increase_from_birth, joined
 from modelwatch.signals.drift import ANSWER_PSI, CATEGORY_DRIFT, FEATURE_KS, INVALID_EXCESS
 from modelwatch.signals.quality import ACCURACY, ACCURACY_HIGH, LABELS_NEEDED, LOW_CONFIDENCE_RATIO
-from modelwatch.signals.service import COST, COST_BURN
+from modelwatch.signals.service import COST, COST_BURN, MUTED_S
 from modelwatch.slo import Slo, slos_of
 from modelwatch.slo.burn import DAY_S, HOUR_S, PERIOD_S
 
@@ -199,6 +199,8 @@ def alert(context: Context, rule: Rule, shared: Mapping[str, str]) -> dict[str, 
     if expression is None:
         return None
     expression = _reading(expression, shared, selector)
+    # the age of a version is no window of a clause, and is scaled like one
+    expression = expression.replace(f"offset {MUTED_S}s", f"offset {round(context.scaled(MUTED_S))}s")
     held = rule.name not in OF_SILENCE
     labels = alert_labels(context, rule)
     made: dict[str, Any] = {"alert": rule.name, "expr": _held(context, rule, expression) if held else expression}
