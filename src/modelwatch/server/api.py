@@ -146,9 +146,9 @@ async def _described(request: Request) -> Response:
 def _endpoint(read: Callable[[Request], Status], answer: Callable[[Status, Asked], Any]) -> Callable[[Request], Any]:
     def work(request: Request) -> Response:
         picked = request.query_params
-        asked = Asked(picked.get("model"), picked.get("feature"), base_of(request))
+        asked, status = Asked(picked.get("model"), picked.get("feature"), base_of(request)), read(request)
         try:
-            return json_of(answer(read(request), asked))
+            return json_of(answer(status, asked))
         except KeyError:
             return error_of(404, "not_found", f"there is no model named {clean(asked.model)!r}")
         except NotFound as error:
