@@ -23,6 +23,7 @@ GROUPS = {
     "batch": "Logs: a million rows and ten, in memory and from files, beside those that measure the drift of tables",
     "exposition": "Exposition: 10 models x 50 features x 20 buckets",
     "feedback": "Feedback: a label until it is durable",
+    "pages": "Pages: in a real browser, of a service with four models",
     "startup": "Start and installation",
 }
 PAGE = ROOT / "docs" / "benchmarks.md"

@@ -22,7 +22,7 @@ from modelwatch import Monitor
 from modelwatch.reference import profile_numeric
 from modelwatch.schema import ModelSchema
 
-Unit = Literal["s", "MB", "packages", "times", "%", "requests/s"]
+Unit = Literal["s", "KB", "MB", "packages", "times", "%", "requests/s"]
 ROOT = Path(__file__).resolve().parent.parent
 CLASSES = ("negative", "neutral", "positive")
 SEED = 7

@@ -271,5 +271,7 @@ def reviewed(folder: Path, read: Callable[[], Status]) -> tuple[Any, Monitor]:
     assert monitor.flush(5)
     assert monitor.review is not None
     config = load_config(path)
-    history = HistorySource(config.live)
-    return pages_app(read, Desk([monitor.review]), settings=lambda: settings(config), history=history), monitor
+    history, status = HistorySource(config.live), read()
+    return pages_app(
+        lambda: status, Desk([monitor.review]), settings=lambda: settings(config), history=history
+    ), monitor
