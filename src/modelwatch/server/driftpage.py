@@ -68,13 +68,11 @@ def drift_fragments(
         shown = next((row for row in found.rows if row.key == feature), found.rows[0])
         now = finite(status.get("now")) or 0.0
 
+        def link(row: Row) -> str:
+            return f"{base}{PATHS[DRIFT]}{_query(model, row.key)}"
+
         def listed(rows: Sequence[Row]) -> list[Listed]:
-            return [
-                Listed(
-                    row, f"{base}{PATHS[DRIFT]}{_query(model, row.key)}", _since(row, now), _small(row), row is shown
-                )
-                for row in rows
-            ]
+            return [Listed(row, link(row), _since(row, now), small_picture(row), row is shown) for row in rows]
 
         features = [row for row in found.rows if not row.answer]
         answers = [row for row in found.rows if row.answer]
@@ -127,17 +125,20 @@ def _since(row: Row, now: float) -> str:
     return f"{words.clock(row.since)} UTC, {words.age(max(0.0, now - row.since))}"
 
 
-def _cells(row: Row) -> list[Plain]:
+def cells_of(row: Row) -> list[Plain]:
+    """Return the bins or categories of a row."""
     return [cell for cell in row.held.get("cells") or () if isinstance(cell, Mapping)]
 
 
-def _is_numeric(cells: Sequence[Plain]) -> bool:
+def is_numeric(cells: Sequence[Plain]) -> bool:
+    """Tell bins, the last of which is open, from categories."""
     return bool(cells) and cells[-1].get("cell") is None
 
 
-def _small(row: Row) -> Markup:
-    cells = _cells(row)
-    if _is_numeric(cells):
+def small_picture(row: Row) -> Markup:
+    """Return both distributions, small enough for a row of a table."""
+    cells = cells_of(row)
+    if is_numeric(cells):
         return Markup(density.overlay(density.bins_of(cells), label="", height=30, axis=False))
     held = [
         {"cell": None if last else i, "reference": cell.get("reference"), "current": cell.get("current")}
@@ -150,8 +151,8 @@ def _small(row: Row) -> Markup:
 
 
 def _detail(row: Row) -> str:
-    cells = _cells(row)
-    bins = density.bins_of(cells) if _is_numeric(cells) else []
+    cells = cells_of(row)
+    bins = density.bins_of(cells) if is_numeric(cells) else []
     held = row.held.get("explanation")
     told: Plain = held if isinstance(held, Mapping) else {}
     reason = str(row.held.get("reason") or "")
@@ -161,7 +162,8 @@ def _detail(row: Row) -> str:
         "driftdetail", row=row, summary=summary_of(row), picture=picture,
         details=[clean(d, 300) for d in (told.get("details") or ())[:6] if not reason or reason not in str(d)],
         actions=[clean(a, 200) for a in (told.get("actions") or ())[:6]],
-        cells=_most(bins) if bins else _categories(cells), numeric=bool(bins), windows=_windows(row), views=_views(row),
+        cells=most_moved(bins) if bins else categories(cells), numeric=bool(bins),
+        windows=_windows(row), views=_views(row),
         since=clean(told.get("since_words") or "", 120),
         hidden=0 if bins else max(0, len(cells) - SHOWN_CELLS),
     )  # fmt: skip
@@ -187,14 +189,15 @@ def _views(row: Row) -> list[tuple[str, str]]:
     return found
 
 
-def _most(bins: Sequence[density.Bin]) -> list[Cell]:
+def most_moved(bins: Sequence[density.Bin]) -> list[Cell]:
     """Return the bins that carry most of the move."""
     ranked = sorted(bins, key=lambda b: -abs(b.current - b.reference))[:MOST_MOVED]
     most = max((max(b.reference, b.current) for b in ranked), default=1.0)
     return [_cell(b.name, b.reference, b.current, most) for b in ranked]
 
 
-def _categories(cells: Sequence[Plain]) -> list[Cell]:
+def categories(cells: Sequence[Plain]) -> list[Cell]:
+    """Return the categories that moved most."""
     shares = [(finite(c.get("reference")) or 0.0, finite(c.get("current")) or 0.0) for c in cells]
     most = max((max(before, now) for before, now in shares), default=1.0)
     names = [_called(c.get("cell")) for c in cells]
