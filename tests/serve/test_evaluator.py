@@ -10,9 +10,10 @@ from pathlib import Path
 import pytest
 
 from alerts.life import requests
+from counting import commit
 from modelwatch.notify.alert import Alert
 from modelwatch.serve.run import Parts
-from modelwatch.testing import StuckStore
+from modelwatch.testing import StuckStore, running_receiver
 from serve.conftest import URL, House, firing
 
 CRITICAL = ("HighErrorRate", "critical")
@@ -274,3 +275,43 @@ def test_time_that_is_scaled_is_evaluated_more_often(house: House) -> None:
     assert house.serve().evaluator.every_s == 3
     house.write((house.folder / "modelwatch.yaml").read_text().replace("time_scale: 5", "time_scale: 600"))
     assert house.serve().evaluator.every_s == 1
+
+
+def test_an_alert_of_scaled_time_ends_when_its_window_has(house: House) -> None:
+    """Sixty times as fast: five minutes are five seconds, and the alert ends within them, its `keep`, and an evaluation."""
+    house.write((house.folder / "modelwatch.yaml").read_text() + "time_scale: 60\n")
+    house.worker.scale(60)
+    parts = house.serve()
+
+    def second(failed: int) -> bool:
+        house.happen(*requests(30, failed=failed))
+        commit(house.worker)
+        assert parts.evaluator.round(), parts.evaluator.why_not
+        house.clock.advance(1)
+        return CRITICAL in firing(parts)
+
+    assert not any(second(0) for _ in range(5))
+    fired_after = next(n for n in range(1, 30) if second(15))
+    assert 5 <= fired_after <= 5 + 2
+    ended_after = next(n for n in range(1, 60) if not second(0))
+    assert ended_after <= 5 + 5 + 2
+
+
+def test_the_heartbeat_stops_where_nothing_is_evaluated(house: House) -> None:
+    """A store that is away for a minute: the process runs, nobody is told of anything, and its heartbeat is missed."""
+    with running_receiver() as snitch:
+        hook = f'alerting: {{receivers: {{snitch: {{webhook: "{snitch.url}"}}}}, deadman: snitch}}\n'
+        house.write((house.folder / "modelwatch.yaml").read_text() + hook)
+        parts = house.serve()
+        assert parts.heartbeat is not None
+        assert not parts.heartbeat.beat()  # nothing was evaluated yet
+        house.rounds(parts, 2)
+        assert parts.heartbeat.beat()
+        with StuckStore(house.folder / "truth.db"):
+            for _ in range(4):
+                assert not parts.evaluator.round()
+                house.clock.advance(15)
+            assert not parts.heartbeat.beat()
+        house.rounds(parts, 1)
+        assert parts.heartbeat.beat()
+        assert [request.body["commonLabels"]["alertname"] for request in snitch.requests] == ["Watchdog"] * 2
