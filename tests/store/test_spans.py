@@ -8,6 +8,8 @@ import pytest
 
 from counting import KEY, commit, query, read_rows, reader_at, record, scraped, worker_at
 from modelwatch import names
+from modelwatch.groundtruth import fleet
+from modelwatch.groundtruth.store import Store
 from modelwatch.store.live import DAY, EVERYDAY, HOUR, MINUTE, Spans
 from modelwatch.store.reader import LiveReader
 from modelwatch.store.windows import Windows
@@ -141,3 +143,25 @@ def test_rows_of_a_scale_that_is_gone_are_summed_up_in_the_end(tmp_path: Path) -
         worker._compact()
     assert query(path, "SELECT count(*) FROM counts WHERE span = 3") == [(0,)]
     assert scraped(worker) == scraped(worker_at(path, clock)) == 53
+
+
+def test_a_fleet_is_told_of_scaled_minutes(tmp_path: Path) -> None:
+    """Closed rows of a scaled host are copied into the store as they are, summed up to hours later, and none is lost."""
+    path, clock = tmp_path / "live.db", FakeClock(wall=NOON)
+    worker, store = worker_at(path, clock), Store(f"sqlite:///{tmp_path / 'store.db'}")
+    worker.scale(FAST)
+    try:
+        for _ in range(30):
+            record(worker)
+            assert commit(worker)
+            clock.advance(1)
+        clock.advance(60)
+        while fleet.copy_closed(store.database, path, clock.now(), "one"):
+            pass
+        copied = fleet.by_host(store.database, NOON, clock.now())["one"][KEY]
+        assert copied.tables[names.REQUESTS.name].total() == 30
+        fleet.compact(store.database, NOON + 2 * DAY)
+        summed = fleet.by_host(store.database, NOON, NOON + HOUR)["one"][KEY]
+        assert summed.as_dict() == copied.as_dict()
+    finally:
+        store.close()
