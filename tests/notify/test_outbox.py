@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -314,3 +316,23 @@ def test_markup_and_odd_characters_are_kept_as_they_can_be(either: Database) -> 
     outbox.plan(NOW)
     outbox.silence({odd: odd}, odd, odd, NOW, NOW + 1)
     assert claimed(outbox, "oncall", NOW).notice.alerts == (alert,)
+
+
+def test_a_storm_is_kept_whole_and_told_in_few_words(outbox_of: Callable[[Policy], Outbox]) -> None:
+    """500 features of 20 models at one evaluation, in the store: one notice a model and receiver, with counts; then none."""
+    outbox = outbox_of(replace(AT_ONCE, group_interval_s=300.0))
+    storm = [
+        Alert("DataDriftDetected", "warning", f"model-{model}", labels={"feature_name": f"f{feature}"}, started_at=NOW)
+        for model in range(20)
+        for feature in range(500)
+    ]
+    outbox.transition(storm, NOW, complete=True)
+    assert outbox.plan(NOW) == 20
+    outbox.transition(storm, NOW + 15, complete=True)
+    assert outbox.plan(NOW + 15) == 0
+    seen = []
+    while (claim := outbox.claim("team", NOW + 15)) is not None:
+        seen.append((claim.notice.group.model, claim.notice.firing, len(claim.notice.alerts)))
+        outbox.mark(claim, Delivered(), NOW + 15)
+    assert sorted(seen) == sorted((f"model-{model}", 500, 20) for model in range(20))
+    assert outbox.claim("oncall", NOW + 15) is None
