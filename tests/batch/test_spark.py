@@ -17,7 +17,7 @@ import pyarrow as pa
 import pytest
 from pyarrow import parquet
 
-from batch.logged import NOW
+from batch.logged import NOW, model_of
 from batch.test_engines import awkward, same, table_of
 from batch.test_engines import expected as expected
 from batch.test_labels import LABELS, LOG, labelled
@@ -26,7 +26,7 @@ from modelwatch.errors import ConfigError
 from support import require
 
 pytestmark = [
-    pytest.mark.timeout(180),
+    pytest.mark.timeout(600),
     pytest.mark.filterwarnings("ignore:PySpark does not yet fully support pandas:FutureWarning"),
 ]
 EXECUTOR = "CoarseGrainedExecutorBackend"
@@ -46,7 +46,7 @@ def spark() -> Iterator[Any]:
     builder = SparkSession.builder.master("local-cluster[2,1,2048]")
     for name, value in {
         "spark.ui.enabled": "false", "spark.sql.shuffle.partitions": "2", "spark.driver.host": "127.0.0.1",
-        "spark.sql.session.timeZone": "America/New_York", "spark.executor.memory": "1g", "spark.task.maxFailures": "8",
+        "spark.sql.session.timeZone": "America/New_York", "spark.executor.memory": "1g", "spark.task.maxFailures": "4",
         "spark.sql.adaptive.enabled": "false",
     }.items():  # fmt: skip
         builder = builder.config(name, value)
@@ -78,10 +78,28 @@ def test_labels_are_joined_on_the_cluster(spark: Any, tmp_path: Path) -> None:
     parquet.write_table(pa.table(LABELS), tmp_path / "labels.parquet")
     log, labels = (spark.read.parquet(str(tmp_path / f"{name}.parquet")) for name in ("log", "labels"))
     assert labelled(log, labels) == labelled(LOG, LABELS)
+    assert labelled(log, str(tmp_path / "labels.parquet")) == labelled(LOG, LABELS)
     with pytest.raises(ConfigError, match="labels: type is 'dict'; expected a Spark DataFrame"):
         analyze(log, labels=LABELS, now=NOW)
 
 
+def test_files_and_what_fails_on_the_cluster(spark: Any, tmp_path: Path) -> None:
+    """Files are read by the session that there is; a job that fails is one line that says why."""
+    parquet.write_table(pa.table(LOG), tmp_path / "log.parquet")
+    model = model_of().model_copy(update={"features": {}})
+    assert analyze(tmp_path / "log.parquet", model=model, engine="spark", now=NOW).requests == 6
+
+    def failing(batches: Any) -> Any:
+        raise ValueError("the disk is gone")
+        yield from batches
+
+    log = spark.read.parquet(str(tmp_path / "log.parquet"))
+    with pytest.raises(ConfigError, match=r"spark: the job failed \(.*ValueError: the disk is gone\)") as caught:
+        analyze(log.mapInArrow(failing, log.schema), model=model, now=NOW)
+    assert "\n" not in str(caught.value)
+
+
+@pytest.mark.slow
 def test_nothing_is_configured(log: Any, tmp_path: Path) -> None:
     """The kinds of columns and the classes are found in the first rows, as in a table."""
     found, table = analyze(log, now=NOW), analyze(table_of(awkward()), now=NOW)

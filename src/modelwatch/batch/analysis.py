@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 
 from modelwatch.batch.counting import UNDATED
 from modelwatch.batch.mapping import Roles
@@ -31,7 +31,6 @@ class Analysis:
     total : the counts of all rows; must not be changed.
     span : seconds of a bucket.
     rows : of the log.
-    notes : what to know about the log, one sentence each.
     """
 
     model: ModelConfig
@@ -42,7 +41,6 @@ class Analysis:
     total: Tally
     span: int
     rows: int
-    notes: tuple[str, ...] = field(default=())
 
     @property
     def key(self) -> Key:

@@ -54,7 +54,7 @@ def analyze(
         labels are left alone then.
     model : its configuration, `logs` (names of columns) included; None infers one: every column that has no usual name
         is a feature.
-    span : of a bucket: minute, hour, day, or seconds.
+    span : of a bucket: minute, hour, day, or seconds: whole minutes, or less than one where time is scaled.
     engine : arrow, duckdb or spark, for files; None: what the log is of, and arrow for files.
     checkpoint : file that keeps what is done, so that a count that was broken off goes on from there.
     threads : None: one a processor.
@@ -123,11 +123,11 @@ def seconds_of_span(span: str | int) -> int:
 
     Raises
     ------
-    ConfigError   neither minute, hour, day nor a whole number of minutes in seconds.
+    ConfigError   neither minute, hour, day, seconds of less than a minute, nor of whole minutes.
     """
     seconds = SPANS.get(span, 0) if isinstance(span, str) else span
-    if type(seconds) is not int or seconds < SPANS["minute"] or seconds % SPANS["minute"]:
-        expected = "minute, hour, day, or a whole number of minutes in seconds"
+    if type(seconds) is not int or seconds < 1 or (seconds > SPANS["minute"] and seconds % SPANS["minute"]):
+        expected = "minute, hour, day, or in seconds less than a minute or whole minutes"
         raise ConfigError(fault("span", "span", span, expected, "Write minute."))
     return seconds
 

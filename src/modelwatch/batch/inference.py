@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection, Mapping
 from typing import Any
 
 from modelwatch.batch.arrow import labels_of, listed
@@ -18,14 +19,27 @@ LOOKED_AT = 200_000  # rows in which the kinds of columns, and the classes, are 
 NO_CLASS = "unknown"  # of a log without predictions
 
 
-def inferred_model(logs: Engine, reference: Reference | None = None) -> ModelConfig:
+def inferred_model(
+    logs: Engine,
+    reference: Reference | None = None,
+    columns: Mapping[str, str] | None = None,
+    ignore: Collection[str] = (),
+    *,
+    labelled: bool = False,
+) -> ModelConfig:
     """Return a model whose features are the columns that have no other meaning.
 
     reference : decides the kinds of the features, and which columns are features, where it is given.
+    columns : {role: column}, of those that have no usual name.
+    ignore : columns that are no features.
+    labelled : labels are in a table of their own.
     """
-    bare = _model("regression", {})
-    roles = roles_of(bare, logs.columns, logs.name)
-    spare = spare_columns(logs.columns, roles)
+    named = dict(columns or {})
+    bare = _model(named, "regression", {})
+    roles = roles_of(bare, logs.columns, logs.name, labelled=labelled)
+    spare = [name for name in spare_columns(logs.columns, roles) if name not in ignore]
+    if "segment" in named and named["segment"] not in ignore:
+        spare.append(named["segment"])  # by which is split; its mix may move, too
     if reference is None:
         kinds = _kinds(logs, spare)
     else:
@@ -34,19 +48,23 @@ def inferred_model(logs: Engine, reference: Reference | None = None) -> ModelCon
     features = {name: kind for name, kind in kinds.items() if kind in ("numeric", "categorical")}
     prediction = None if reference is None else reference.prediction
     if isinstance(prediction, NumericProfile):
-        return _model("regression", features)
+        return _model(named, "regression", features)
     if isinstance(prediction, CategoricalProfile):
-        return _model("classification", features, list(prediction.counts))
+        return _model(named, "classification", features, list(prediction.counts))
     if roles.prediction is None:
-        return _model("classification", features, [NO_CLASS])
+        return _model(named, "classification", features, [NO_CLASS])
     values, classes = _answers(logs, roles.prediction)
     if values:
-        return _model("regression", features)
-    return _model("classification", features, classes or [NO_CLASS])
+        return _model(named, "regression", features)
+    return _model(named, "classification", features, classes or [NO_CLASS])
 
 
-def _model(task: str, features: dict[str, Any], classes: list[str] | None = None) -> ModelConfig:
-    given: dict[str, Any] = {"__name__": NAME, "version": VERSION, "task": task, "features": features}
+def _model(
+    columns: dict[str, str], task: str, features: dict[str, Any], classes: list[str] | None = None
+) -> ModelConfig:
+    given: dict[str, Any] = {
+        "__name__": NAME, "version": VERSION, "task": task, "features": features, "logs": columns,
+    }  # fmt: skip
     if classes is not None:
         given |= {"classes": classes[:1000]}
     return ModelConfig.model_validate(given, by_alias=True, by_name=False)
