@@ -90,7 +90,7 @@ Histories = Callable[[], Mapping[Compared, History]]  # read where something dri
 
 
 def drift_state(
-    watched: Watched, version: str, windows: Mapping[str, Counts], histories: Histories = dict
+    watched: Watched, version: str, windows: Mapping[str, Counts], histories: Histories = dict, *, over: str = ""
 ) -> dict[str, Any]:
     """Return the drift of a model version as plain values.
 
@@ -98,6 +98,7 @@ def drift_state(
     ----------
     windows : the counts of the "long" and of the "short" window, with the profile in them.
     histories : of what is compared, from which is read since when it drifts.
+    over : what the windows are called in words, such as "the log"; empty: by their lengths.
 
     Returns
     -------
@@ -110,6 +111,8 @@ def drift_state(
     """
     lengths = dict(watched.windows)
     spans = {name: _span(lengths[name], counts) for name, counts in windows.items()}
+    if over:
+        spans = {name: span | {"name": over, "words": over} for name, span in spans.items()}
     state: dict[str, Any] = {
         "reason": _reason(watched, version),
         "has_reference": watched.model.reference is not None,
