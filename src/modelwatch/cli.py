@@ -26,6 +26,7 @@ except ImportError:  # the core without [server]
 from modelwatch.deploycommand import register as register_deploy
 from modelwatch.drill.command import register as register_drill
 from modelwatch.onboarding.commands import register as register_first_minute
+from modelwatch.report.command import register as register_report
 
 CONFIG = "modelwatch.yaml"
 FromPrometheus = Annotated[
@@ -44,6 +45,7 @@ app = typer.Typer(
 register_first_minute(app)
 register_drill(app)
 register_deploy(app)
+register_report(app)
 
 
 @app.callback()
