@@ -101,7 +101,8 @@ def test_every_default() -> None:
     assert (ks.info, ks.warning, ks.critical) == (0.10, 0.15, 0.25)
     assert (psi.info, psi.warning, psi.critical) == (0.10, 0.20, 0.25)
     assert (model.drift.window_s, model.drift.severe_window_s, model.drift.pages) == (86400.0, 3600.0, False)
-    assert all(objective is None for _, objective in model.slos)
+    assert all(objective is None for name, objective in model.slos if name != "period")
+    assert model.slos.period == "30d"
     assert model.max_label_values == 1000
     assert model.value_buckets == tuple(sorted(set(model.value_buckets)))
     assert {-1e6, -1.0, 0.0, 0.1, 0.5, 1.0, 1e6} <= set(model.value_buckets)

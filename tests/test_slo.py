@@ -12,6 +12,9 @@ from modelwatch import names
 from modelwatch.alerts import objectives_for, rules_of
 from modelwatch.config import Config, parse_config
 from modelwatch.errors import ConfigError
+from modelwatch.generate import compose
+from modelwatch.generate.context import Context
+from modelwatch.generate.rules import recordings
 from modelwatch.kernel import Kernel
 from modelwatch.schema import ModelSchema, latency_edges
 from modelwatch.signals import Counts, Look, Objectives
@@ -28,6 +31,7 @@ from modelwatch.slo import (
     slos_of,
 )
 from modelwatch.slo.burn import LEAST_BAD
+from modelwatch.sources.evaluated import slo_table
 from modelwatch.tally import Tally
 
 DAY, HOUR = 86_400.0, 3600.0
@@ -76,6 +80,36 @@ def test_a_week_loses_both_warnings_and_has_another() -> None:
         ("critical", 1.4, 6 * HOUR),
         ("warning", 1.4, DAY),
     ]
+
+
+@pytest.mark.parametrize(
+    ("period", "days", "factors"),
+    [("7d", 7, [3.36, 1.4, 1.4]), ("week", 7, [3.36, 1.4, 1.4]), ("28d", 28, [13.44, 5.6, 2.8, 1.0]),
+     ("month", 30, [14.4, 6.0, 3.0, 1.0]), ("90d", 90, [43.2, 18.0, 9.0, 3.0])],
+)  # fmt: skip
+def test_the_period_of_the_configuration_holds_everywhere(period: str, days: int, factors: list[float]) -> None:
+    """Burn rates, the alert of a spent budget, what Prometheus records, how long it keeps, the table, the document."""
+    slos = f"{{period: {period}, error_rate: {{objective: 0.999}}}}"
+    config = config_of(slos)
+    model, rules = config.models[MODEL], rules_of(config, MODEL)
+    burning = [rule for rule in rules if rule.name == "SLOBurnRate"]
+    assert [round(rule.urgency, 6) for rule in burning] == factors
+    assert all(f"budget of {days} days lasts" in rule.description for rule in burning)
+    (spent,) = (rule for rule in rules if rule.name == "SLOBudgetExhausted")
+    assert spent.condition.lead.window_s == days * DAY
+    context = Context(config, "1")
+    recorded = {
+        rule["record"]: rule["expr"] for group in recordings(context, MODEL) for rule in group["rules"]
+        if rule.get("labels", {}).get("slo_type") == "error_rate"
+    }  # fmt: skip
+    assert f"[{round(days * DAY)}s]" in recorded[names.BUDGET_LEFT.name]
+    assert f"retention.time={days + 15}d" in compose.files(context)["docker-compose.yml"]
+    look = looked([(1000, 1)] * 120, slos)
+    status = slo_status(slos_of(model)[0], look, Period.of_model(model))
+    assert status.period in slo_table({MODEL: [status]})[0]
+    if period.endswith("d"):
+        assert (status.period, status.valid) == (f"last {days} days", days * 1000)
+    assert f"Period: {status.period}\n" in slo_document(config, model)
 
 
 def test_an_unreachable_factor_is_rescaled_and_said() -> None:

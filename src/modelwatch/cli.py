@@ -23,6 +23,7 @@ try:
 except ImportError:  # the core without [server]
     sys.exit("modelwatch: the commands need typer, which is not installed. Run `pip install 'modelwatch[server]'`.")
 
+from modelwatch.backtest.command import register as register_backtest
 from modelwatch.deploycommand import register as register_deploy
 from modelwatch.drill.command import register as register_drill
 from modelwatch.onboarding.commands import register as register_first_minute
@@ -45,6 +46,7 @@ app = typer.Typer(
 register_first_minute(app)
 register_drill(app)
 register_deploy(app)
+register_backtest(app)
 register_report(app)
 
 
@@ -219,7 +221,10 @@ def slo(
     config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
     live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
     month: Annotated[bool, typer.Option("--month", help="This calendar month: --period month.")] = False,
-    period: Annotated[str, typer.Option(help="month, week, or the last days, such as 7d, 28d or 90d.")] = "30d",
+    period: Annotated[
+        str | None,
+        typer.Option(help="month, week, or the last days, such as 7d, 28d or 90d, instead of the configuration's."),
+    ] = None,
     as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
     document: Annotated[bool, typer.Option("--document", help="Print the objectives as a Markdown document.")] = False,
     prometheus: FromPrometheus = None,
@@ -232,13 +237,13 @@ def slo(
     from modelwatch.slo import Period, slo_document
     from modelwatch.sources.evaluated import host_slos, is_broken, slo_json, slo_table
 
-    found, over = load_config(config, secrets=False), Period.of("month" if month else period)
+    found, over = load_config(config, secrets=False), "month" if month else period
     with _told():
-        standing = host_slos(found, _counts(found, live, prometheus), over)
+        standing = host_slos(found, _counts(found, live, prometheus), Period.of(over) if over else None)
     if document:
         typer.echo("\n".join(slo_document(found, found.models[name], standing[name]) for name in found.models))
     else:
-        typer.echo(json.dumps(slo_json(standing), indent=1) if as_json else "\n".join(slo_table(standing, over)))
+        typer.echo(json.dumps(slo_json(standing), indent=1) if as_json else "\n".join(slo_table(standing)))
     raise typer.Exit(FAILED if is_broken(standing) else OK)
 
 

@@ -26,6 +26,7 @@ from modelwatch.catalogue import ALERTS, KS, PSI
 from modelwatch.configalerting import Alerting
 from modelwatch.configfields import (
     AtLeastOne,
+    BudgetPeriod,
     Count,
     Duration,
     Edges,
@@ -157,8 +158,13 @@ class CostSlo(Section):
 
 
 class Slos(Section):
-    """The objectives; None is no such objective."""
+    """The objectives; None is no such objective.
 
+    `period` is what their budgets are for: days that end now, or the calendar's `month` or `week`, of which alerts and
+    Prometheus take the last 30 or 7 days.
+    """
+
+    period: BudgetPeriod = "30d"
     latency: LatencySlo | None = None
     availability: Annotated[RatioSlo, over({"objective": 0.995})] | None = None
     error_rate: Annotated[RatioSlo, over({"objective": 0.99})] | None = None

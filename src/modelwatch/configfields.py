@@ -19,6 +19,8 @@ Value = TypeVar("Value")
 
 LONGEST_TEXT: Final = 128
 LONGEST_DURATION_S: Final = 3650 * 86400.0
+CALENDAR = ("month", "week")
+SHORTEST_PERIOD, LONGEST_PERIOD = 7, 400  # days of a budget; counts are kept for as long
 SECONDS: Final = {"ms": 0.001, "s": 1.0, "m": 60.0, "h": 3600.0, "d": 86400.0, "w": 604800.0}
 QUOTE = "Write it in quotes."
 _PART = re.compile(r"(\d+(?:\.\d+)?)(ms|[smhdw])")
@@ -163,6 +165,28 @@ def seconds(value: object) -> float | None:
     return None
 
 
+def period_days(value: object) -> int | None:
+    """Return the days of a period such as 28d; None if it is none of 1 to 400 days.
+
+    Examples
+    --------
+    >>> period_days("28d"), period_days("month"), period_days("900d")
+    (28, None, None)
+    """
+    days = int(value[:-1]) if isinstance(value, str) and re.fullmatch("[0-9]{1,3}d", value) else 0
+    return days if 1 <= days <= LONGEST_PERIOD else None
+
+
+def period(value: object) -> str:
+    """Return the period of objectives: the calendar's month or week, or days that end now."""
+    days = period_days(value)
+    if value in CALENDAR or (days is not None and days >= SHORTEST_PERIOD):
+        return str(value)
+    expected = f"{', '.join(CALENDAR)}, or {SHORTEST_PERIOD}d to {LONGEST_PERIOD}d"
+    remedy = "No budget of fewer days burns slowly enough to be told of." if days else "Write 30d."
+    raise refuse(Problem(expected, remedy))
+
+
 def _duration(*, zero: bool) -> BeforeValidator:
     def check(value: object) -> float:
         found = seconds(value)
@@ -303,6 +327,7 @@ Objective = Annotated[float, _number("a ratio between 0 and 1", lambda number: 0
 Positive = Annotated[float, _number("a number above 0", lambda number: number > 0, _plain)]
 NotNegative = Annotated[float, _number("a number of 0 or more", lambda number: number >= 0, _plain)]
 AtLeastOne = Annotated[float, _number("a number of at least 1", lambda number: number >= 1, _plain)]
+BudgetPeriod = Annotated[str, BeforeValidator(period)]
 Duration = Annotated[float, _duration(zero=False)]
 Wait = Annotated[float, _duration(zero=True)]
 

@@ -11,25 +11,26 @@ from modelwatch.reference import Reference
 from modelwatch.signals.service import (
     COST_BURN,
 )
-from modelwatch.slo import BurnRule, Slo, burns_of, slos_of
-from modelwatch.slo.burn import DAY_S, LEAST_BAD, PERIOD_S
+from modelwatch.slo import BurnRule, Period, Slo, burns_of, slos_of
+from modelwatch.slo.burn import DAY_S, LEAST_BAD
 
 
 def objectives(model: ModelConfig, _reference: Reference | None) -> Iterator[Rule]:
     """Yield those of the objectives that are configured."""
+    period_s = Period.of_model(model).days_s
     for slo in slos_of(model):
         if slo.budget is None:
             yield _cost(model)
             continue
         for burn in burns_of(model, slo):
-            yield _burning(model, slo, slo.budget, burn)
+            yield _burning(model, slo, slo.budget, burn, period_s)
         if slo.ratio is not None and slo.bad is not None:
             parts: list[Condition] = [
-                Clause(slo.ratio, PERIOD_S, ">=", slo.budget),
-                Clause(slo.bad, PERIOD_S, ">=", LEAST_BAD, enough=True),
+                Clause(slo.ratio, period_s, ">=", slo.budget),
+                Clause(slo.bad, period_s, ">=", LEAST_BAD, enough=True),
             ]
             if slo.low is not None:
-                parts.append(Clause(slo.low, PERIOD_S, ">=", slo.budget))
+                parts.append(Clause(slo.low, period_s, ">=", slo.budget))
             condition = All(tuple(parts))
             yield Rule(
                 "SLOBudgetExhausted", "warning", model.name, condition,
@@ -39,7 +40,7 @@ def objectives(model: ModelConfig, _reference: Reference | None) -> Iterator[Rul
             )  # fmt: skip
 
 
-def _burning(model: ModelConfig, slo: Slo, budget: float, burn: BurnRule) -> Rule:
+def _burning(model: ModelConfig, slo: Slo, budget: float, burn: BurnRule, period_s: float) -> Rule:
     limit = float(f"{burn.factor * budget:.12g}")
     long_s, short_s = (max(round(w / MINUTE_S), 1) * MINUTE_S for w in (burn.long_s, burn.short_s))
     assert slo.ratio is not None
@@ -51,12 +52,12 @@ def _burning(model: ModelConfig, slo: Slo, budget: float, burn: BurnRule) -> Rul
     ]
     if slo.low is not None:
         parts.append(Clause(slo.low, long_s, ">", limit))
-    days = PERIOD_S / burn.factor / DAY_S
+    days = period_s / burn.factor / DAY_S
     return Rule(
         "SLOBurnRate", burn.severity, model.name, All(tuple(parts)),
         f"{{model}}: the error budget of {slo.kind} burns {burn.factor:.3g} times too fast",
         f"{{value}} were bad over the last {{window}}, more than {{limit}} ({{samples}} counted): at this rate the "
-        f"budget of 30 days lasts {days:.2g} days. Promised: {slo.good}.",
+        f"budget of {period_s / DAY_S:g} days lasts {days:.2g} days. Promised: {slo.good}.",
         for_s=2 * MINUTE_S if burn.severity == "critical" else 15 * MINUTE_S,
         labels={"slo": slo.kind, "window": f"{round(long_s / MINUTE_S)}m"}, urgency=burn.factor,
     )  # fmt: skip

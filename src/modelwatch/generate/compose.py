@@ -15,6 +15,8 @@ from modelwatch.generate.context import (
     Context,
 )
 from modelwatch.generate.text import slug, yaml_text
+from modelwatch.slo import Period
+from modelwatch.slo.burn import DAY_S
 
 #: Versions are pinned: an image changes only when modelwatch is changed.
 IMAGES = {
@@ -23,7 +25,7 @@ IMAGES = {
     "grafana": "grafana/grafana:11.6.0",
     "node-exporter": "prom/node-exporter:v1.9.0",
 }
-RETENTION = "45d"  # objectives look 30 days back
+KEPT_DAYS = 15  # of counts, more than the longest period of an objective
 HOME = "/etc"
 
 
@@ -113,6 +115,11 @@ def _pages(context: Context) -> dict[str, Any]:
     }
 
 
+def _retention(context: Context) -> str:
+    longest = max(Period.of_model(model).days_s for model in context.config.models.values())
+    return f"{round(longest / DAY_S) + KEPT_DAYS}d"
+
+
 def _prometheus(context: Context) -> dict[str, Any]:
     targets = [f"./targets:{HOME}/prometheus/targets:ro"] if context.places.discovery == "file" else []
     return {
@@ -120,7 +127,7 @@ def _prometheus(context: Context) -> dict[str, Any]:
         "command": [
             f"--config.file={HOME}/prometheus/prometheus.yml",
             "--storage.tsdb.path=/prometheus",
-            f"--storage.tsdb.retention.time={RETENTION}",
+            f"--storage.tsdb.retention.time={_retention(context)}",
             context.resend_flag,
         ],
         "volumes": [

@@ -237,15 +237,15 @@ def _slos(_models: Models, _records: Records) -> Iterator[Panel]:
     by = legend_of(MODEL, "slo_type")
     kept = Query(f"{names.COMPLIANCE.name}{{{RECORDED}}}", by)
     left = Query(f"{names.BUDGET_LEFT.name}{{{RECORDED}}}", by)
-    words = "Share of good events of the last 30 days, by objective."
+    words = "Share of good events of the period (30 days unless configured), by objective."
     yield Panel("Compliance", words, "percent", "number", (kept,), 12)
     limits = {"": Limits(0.25, 0.0, falling=True)}
-    words = "Part of the error budget of 30 days that is left; below 0 it is overspent."
+    words = "Part of the error budget of the period that is left; below 0 it is overspent."
     yield Panel("Budget left", words, "percentunit", "number", (left,), 12, limits=limits)
     yield Panel("Budget left over time", words, "percentunit", "lines", (left,), 24, limits=limits)
     for window_s, words in ((HOUR_S, "hour"), (DAY_S, "day")):
         record = f"model_slo_type:slo_burn_rate:{'1h' if window_s == HOUR_S else '1d'}"
-        text = f"How many times too fast the budget was spent in the last {words}; 1 spends it exactly in 30 days."
+        text = f"How many times too fast the budget was spent in the last {words}; 1 spends it exactly in its period."
         yield Panel(
             f"Burn rate, 1 {words}",
             text,

@@ -26,8 +26,8 @@ from modelwatch.signals.core import MODEL, increase_from_birth, joined
 from modelwatch.signals.drift import ANSWER_PSI, CATEGORY_DRIFT, FEATURE_KS, INVALID_EXCESS
 from modelwatch.signals.quality import ACCURACY, ACCURACY_HIGH, LABELS_NEEDED, LOW_CONFIDENCE_RATIO
 from modelwatch.signals.service import COST, COST_BURN, MUTED_S
-from modelwatch.slo import Slo, slos_of
-from modelwatch.slo.burn import DAY_S, HOUR_S, PERIOD_S
+from modelwatch.slo import Period, Slo, slos_of
+from modelwatch.slo.burn import DAY_S, HOUR_S
 
 Named = Mapping[str, Any]
 
@@ -398,10 +398,10 @@ def _of_slo(context: Context, model: str, slo: Slo) -> Iterator[Named]:
     def over(seconds: float) -> str:
         return f"({signal.promql(selector, f'{round(max(seconds / scale, 1))}s', objectives)})"
 
-    month = over(PERIOD_S)
-    compliance = f"100 / clamp_min({month}, 1)" if slo.budget is None else f"100 * (1 - {month})"
+    whole = over(Period.of_model(context.config.models[model]).days_s)
+    compliance = f"100 / clamp_min({whole}, 1)" if slo.budget is None else f"100 * (1 - {whole})"
     yield {"record": names.COMPLIANCE.name, "expr": compliance, "labels": labels}
-    yield {"record": names.BUDGET_LEFT.name, "expr": f"1 - {month} / {budget!r}", "labels": labels}
+    yield {"record": names.BUDGET_LEFT.name, "expr": f"1 - {whole} / {budget!r}", "labels": labels}
     for seconds in (HOUR_S, 6 * HOUR_S, DAY_S, 3 * DAY_S):
         name = f"model_slo_type:slo_burn_rate:{duration(seconds)}"
         yield {"record": name, "expr": f"{over(seconds)} / {budget!r}", "labels": labels}

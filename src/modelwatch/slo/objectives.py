@@ -12,6 +12,7 @@ from modelwatch.signals import FAILURES, SLOW, Counts, Events, Signal
 from modelwatch.signals.quality import WRONG, WRONG_LOW, WRONG_RATIO, label_sums
 from modelwatch.signals.service import AVAILABILITY, THROUGHPUT, slices, spending
 from modelwatch.slo.burn import BurnRule, burn_rules
+from modelwatch.slo.period import Period
 
 SloType = Literal["latency", "availability", "error_rate", "accuracy", "throughput", "cost"]
 THROUGHPUT_BUDGET = 0.05  # share of minutes that may not hold the load
@@ -120,7 +121,9 @@ def burns_of(model: ModelConfig, slo: Slo) -> list[BurnRule]:
     if slo.budget is None:
         return []
     try:
-        return burn_rules(slo.budget, where=f"models.{model.name}.slos.{slo.kind}.objective")
+        return burn_rules(
+            slo.budget, Period.of_model(model).days_s, where=f"models.{model.name}.slos.{slo.kind}.objective"
+        )
     except ConfigError:
         if slo.kind != "accuracy":
             raise

@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import re
 from dataclasses import dataclass
 from datetime import datetime, timedelta, timezone
-from typing import Literal
+from typing import Literal, cast
 
+from modelwatch.config import ModelConfig
+from modelwatch.configfields import CALENDAR, LONGEST_PERIOD, period_days
 from modelwatch.errors import ConfigError, fault
 from modelwatch.slo.burn import DAY_S, PERIOD_S
-
-MOST_DAYS = 400  # that counts are kept
 
 
 @dataclass(frozen=True)
@@ -22,6 +21,11 @@ class Period:
 
     kind: Literal["rolling", "month", "week"] = "rolling"
     length_s: float = PERIOD_S
+
+    @property
+    def days_s(self) -> float:
+        """Its length for burn rates, in seconds: of a calendar month 30 days, of a week 7."""
+        return 7 * DAY_S if self.kind == "week" else self.length_s
 
     def window(self, now: float) -> tuple[float, float]:
         """Return (seconds since the period began, its whole length in seconds).
@@ -57,13 +61,19 @@ class Period:
         >>> str(Period.of("28d")), str(Period.of("week"))
         ('last 28 days', 'this week')
         """
-        if text in ("month", "week"):
-            return cls("month" if text == "month" else "week")
-        days = int(text[:-1]) if re.fullmatch("[0-9]{1,3}d", text) else 0
-        if not 1 <= days <= MOST_DAYS:
-            expected = f"month, week, or 1d to {MOST_DAYS}d"
+        if text in CALENDAR:
+            kind = cast("Literal['month', 'week']", text)
+            return cls(kind)
+        days = period_days(text)
+        if days is None:
+            expected = f"{', '.join(CALENDAR)}, or 1d to {LONGEST_PERIOD}d"
             raise ConfigError(fault("--period", "period", text, expected, "Write --period 30d."))
         return cls("rolling", days * DAY_S)
+
+    @classmethod
+    def of_model(cls, model: ModelConfig) -> Period:
+        """Return the period of a model's objectives."""
+        return cls.of(model.slos.period)
 
     def __str__(self) -> str:
         return f"last {self.length_s / DAY_S:g} days" if self.kind == "rolling" else f"this {self.kind}"

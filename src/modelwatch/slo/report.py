@@ -37,6 +37,7 @@ class SloStatus:
     burn_day, burn_hour : how many times too fast it was spent.
     by_day : part of the budget spent on each day, the oldest first; None where nothing was counted.
     held : the highest rate, in requests per second, at which a minute held the objectives; of a throughput only.
+    period : that it is about, in words.
     """
 
     slo: str
@@ -54,6 +55,7 @@ class SloStatus:
     forecast: Forecast
     by_day: tuple[float | None, ...]
     held: float | None = None
+    period: str = ""
 
 
 def forecast(
@@ -100,7 +102,8 @@ def slo_status(slo: Slo, look: Look, period: Period | None = None) -> SloStatus:
 
     Bad and valid events are summed over the whole period first, and then divided: a quiet night counts for little.
     """
-    since_s, length_s = (period or Period()).window(look.now)
+    period = period or Period()
+    since_s, length_s = period.window(look.now)
     counts = look.counts(since_s)
     day, hour = look.counts(min(DAY_S, since_s)), look.counts(min(HOUR_S, since_s))
     spent = None if counts is None else slo.spent(counts)
@@ -110,9 +113,9 @@ def slo_status(slo: Slo, look: Look, period: Period | None = None) -> SloStatus:
     looked = valid + unknown
     if ratio is None or spent is None:
         reason = f"no {_what(slo)} in this period"
-        return _untold(slo, reason, valid, unknown)
+        return _untold(slo, period, reason, valid, unknown)
     if unknown > MOST_UNKNOWN * looked:
-        return _untold(slo, f"nobody looked in {unknown} of {looked:.0f} minutes", valid, unknown)
+        return _untold(slo, period, f"nobody looked in {unknown} of {looked:.0f} minutes", valid, unknown)
     used = ratio if slo.budget is None else ratio / slo.budget
     used *= since_s / length_s if slo.budget is not None else 1.0  # of a calendar period only a part is over
     remaining = 1 - used
@@ -124,7 +127,7 @@ def slo_status(slo: Slo, look: Look, period: Period | None = None) -> SloStatus:
         min(1.0, 1 / ratio) if slo.budget is None and ratio > 0 else 1 - (ratio if slo.budget is not None else 0.0),
         remaining, spent.bad, spent.valid, unknown, burn_day, burn_hour,
         forecast(remaining, burn_day, length_s, bad, n, slo.budget or 0.0),
-        _by_day(slo, look, since_s, length_s, spent.valid), _held(slo, look),
+        _by_day(slo, look, since_s, length_s, spent.valid), _held(slo, look), str(period),
     )  # fmt: skip
 
 
@@ -133,7 +136,7 @@ def slo_statuses(slos: Iterable[Slo], look: Look, period: Period | None = None) 
     return [slo_status(slo, look, period) for slo in slos]
 
 
-def _untold(slo: Slo, reason: str, valid: float, unknown: int) -> SloStatus:
+def _untold(slo: Slo, period: Period, reason: str, valid: float, unknown: int) -> SloStatus:
     nothing = Forecast(None, words="cannot tell")
     return SloStatus(
         slo.kind,
@@ -150,6 +153,7 @@ def _untold(slo: Slo, reason: str, valid: float, unknown: int) -> SloStatus:
         None,
         nothing,
         (),
+        period=str(period),
     )
 
 

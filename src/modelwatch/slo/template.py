@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 
 from modelwatch.config import Config, ModelConfig
+from modelwatch.slo.burn import DAY_S
 from modelwatch.slo.objectives import slos_of
 from modelwatch.slo.period import Period
 from modelwatch.slo.report import SloStatus
@@ -17,7 +18,6 @@ _HOW = {
     "throughput": "minutes with requests in which latency and errors were held",
     "cost": "hours of replicas times their hourly price, over requests",
 }
-_DAYS = 30
 
 
 def slo_document(config: Config, model: ModelConfig, statuses: Sequence[SloStatus] = ()) -> str:
@@ -25,17 +25,18 @@ def slo_document(config: Config, model: ModelConfig, statuses: Sequence[SloStatu
 
     statuses : how the objectives stand; those that are missing are to be read on the page.
     """
+    period = Period.of_model(model)
     known = {status.slo: status for status in statuses}
     lines = [
         f"# Service levels of {model.name}", "",
         f"Service: {config.service.name}  ", f"Version: {model.version}  ",
-        f"Owner: {config.service.owner or 'not named in the configuration'}  ", f"Period: {Period()}", "",
+        f"Owner: {config.service.owner or 'not named in the configuration'}  ", f"Period: {period}", "",
     ]  # fmt: skip
     for number, slo in enumerate(slos_of(model), 1):
         title = slo.kind.replace("_", " ").capitalize()
         lines += [f"## {number}. {title}", "", f"- Objective: {slo.good}", f"- Measurement: {_HOW[slo.kind]}"]
         if slo.budget is not None:
-            lines.append(f"- Budget: {_budget(slo.kind, slo.budget, model)}")
+            lines.append(f"- Budget: {_budget(slo.kind, slo.budget, model, period.days_s / DAY_S)}")
         status = known.get(slo.kind)
         lines += [f"- Current: {_current(status)}", ""]
     if len(lines) == 7:
@@ -43,9 +44,9 @@ def slo_document(config: Config, model: ModelConfig, statuses: Sequence[SloStatu
     return "\n".join(lines).rstrip() + "\n"
 
 
-def _budget(kind: str, budget: float, model: ModelConfig) -> str:
+def _budget(kind: str, budget: float, model: ModelConfig, days: float) -> str:
     if kind == "availability":
-        return f"{budget:.2%} of minutes may be bad: {budget * _DAYS * 24:.1f} hours in {_DAYS} days"
+        return f"{budget:.2%} of minutes may be bad: {budget * days * 24:.1f} hours in {days:g} days"
     if kind == "throughput":
         return f"{budget:.0%} of minutes may break"
     if kind == "accuracy":

@@ -181,17 +181,21 @@ def evaluate_host(config: Config, counts: Looked) -> dict[str, Evaluated]:
 
 
 def host_slos(config: Config, counts: Looked, period: Period | None = None) -> dict[str, list[SloStatus]]:
-    """Return {model: how its objectives stand}."""
+    """Return {model: how its objectives stand}.
+
+    period : that is looked at; that of the configuration without it.
+    """
     found = {}
-    since_s, _ = (period or Period()).window(counts.now)
-    days = range(int(since_s // DAY_S) + 1)
-    minutes = range(62)
-    needed = {int(since_s), int(HOUR_S), *(int(day * DAY_S) for day in days if day), *(60 * m for m in minutes if m)}
+    minutes = range(1, 62)
     for name in config.models:
+        over = period or Period.of_model(config.models[name])
+        since_s, _ = over.window(counts.now)
+        days = range(1, int(since_s // DAY_S) + 1)
+        needed = {int(since_s), int(HOUR_S), *(int(day * DAY_S) for day in days), *(60 * minute for minute in minutes)}
         slos, objectives = slos_of(config.model(name)), objectives_for(config, name)
         spans = needed if any(slo.kind == "throughput" for slo in slos) else {s for s in needed if s >= HOUR_S}
         (look,) = counts.looks(name, spans, objectives, {}, counts.now)
-        found[name] = slo_statuses(slos, look, period)
+        found[name] = slo_statuses(slos, look, over)
     return found
 
 
@@ -244,11 +248,11 @@ def slo_json(found: Mapping[str, list[SloStatus]]) -> dict[str, Any]:
     return {"models": {name: [asdict(status) for status in statuses] for name, statuses in found.items()}}
 
 
-def slo_table(found: Mapping[str, list[SloStatus]], period: Period) -> list[str]:
+def slo_table(found: Mapping[str, list[SloStatus]]) -> list[str]:
     """Return the objectives of all models as lines."""
     lines = []
     for name, statuses in found.items():
-        lines.append(f"{name} ({period})")
+        lines.append(f"{name} ({statuses[0].period})" if statuses else name)
         lines += slo_lines(statuses) if statuses else ["  no objectives are configured: add `slos:` to the model"]
     return lines
 
