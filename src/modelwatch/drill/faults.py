@@ -67,7 +67,6 @@ FAULTS: dict[str, Fault] = {
 TOGETHER = (
     "errors", "slow-requests", "drift", "wrong-labels", "low-confidence", "missing-values", "receiver-down",
 )  # fmt: skip
-ALONE = tuple(name for name in FAULTS if name not in TOGETHER)
 
 
 def chosen(names: Iterable[str]) -> list[Fault]:

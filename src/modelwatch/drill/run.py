@@ -9,9 +9,10 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from modelwatch.drill.faults import ALONE, TOGETHER, Fault, Mode
+from modelwatch.drill.faults import TOGETHER, Fault, Mode
 from modelwatch.drill.lab import Lab, Place, Side, demo_place
 from modelwatch.drill.watching import Alert, Span
+from modelwatch.signals.service import MUTED_S
 
 SHORT_SCALE, STACK_SCALE, LONG_SCALE = 300.0, 30.0, 120.0
 SHORT_S = 43.0  # after so long a short drill breaks nothing any more, and says what has not come
@@ -20,7 +21,7 @@ RATE, QUIET_RATE = 40.0, 15.0
 SERVICES = (TOGETHER, ("service-down", "scrape-broken"), ("traffic-stop", "serve-killed"))  # of a short drill
 ENOUGH = 100  # answers without which nobody can tell that traffic has stopped
 LOOK_S = 0.1
-SETTLE_S = 7200.0  # unscaled: until drift is judged of a version that is new
+SETTLE_S = 1.3 * MUTED_S  # unscaled: until both sides have known the version for long enough to judge its drift
 
 Say = Callable[[str], None]
 
@@ -208,7 +209,7 @@ def waves_of(faults: Sequence[Fault], *, at_once: bool) -> list[list[Fault]]:
     if not at_once:
         return [[fault] for fault in faults]
     together = [fault for fault in faults if fault.name in TOGETHER]
-    return [wave for wave in (together, *([fault] for fault in faults if fault.name in ALONE)) if wave]
+    return [wave for wave in (together, *([fault] for fault in faults if fault not in together)) if wave]
 
 
 def short_drill(faults: Sequence[Fault], folder: Path, say: Say, limit_s: float = SHORT_S) -> Drill:
@@ -248,6 +249,9 @@ def long_drill(
     scale = float(place.config.get("time_scale", 1))
     drill, begin = Drill([], scale, time.time()), time.monotonic()
     with Lab(place, modes, folder).running() as lab:
+        if any("drift" in fault.kinds for fault in faults):
+            say(f"waiting {SETTLE_S / scale:.0f} s until drift is judged")
+            time.sleep(SETTLE_S / scale)
         for faults_at_once in waves_of(faults, at_once=at_once):
             deadline = time.monotonic() + 60 + LONGEST_S * 3 / scale
             drill.trials += wave(lab, faults_at_once, deadline, say)

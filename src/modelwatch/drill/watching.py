@@ -72,9 +72,8 @@ def seen_by_serve(url: str) -> list[Seen]:
         value, limit = one["value"], one["limit"]
         above = one["op"] in (">", ">=")
         beyond = None not in (value, limit) and (value >= limit if above else value <= limit)
-        if (one["state"] != "inactive" and not one["silenced_by"]) or beyond:
-            alert = Alert(one["alert"], one["severity"], _about(one["labels"]))
-            found.append(Seen(alert, "inactive" if one["silenced_by"] else one["state"], beyond))
+        if one["state"] != "inactive" or beyond:  # what a worse one says already fires all the same
+            found.append(Seen(Alert(one["alert"], one["severity"], _about(one["labels"])), one["state"], beyond))
     return found
 
 
