@@ -24,7 +24,6 @@ except ImportError:  # the core without [server]
     sys.exit("modelwatch: the commands need typer, which is not installed. Run `pip install 'modelwatch[server]'`.")
 
 from modelwatch.backtest.command import register as register_backtest
-from modelwatch.backtest.command import register as register_backtest
 from modelwatch.deploycommand import register as register_deploy
 from modelwatch.drill.command import register as register_drill
 from modelwatch.onboarding.commands import register as register_first_minute
@@ -47,7 +46,6 @@ app = typer.Typer(
 register_first_minute(app)
 register_drill(app)
 register_deploy(app)
-register_backtest(app)
 register_backtest(app)
 register_report(app)
 
