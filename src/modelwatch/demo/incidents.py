@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Iterator
 from dataclasses import dataclass
 
 
@@ -85,6 +86,19 @@ class Script:
     def at(self, elapsed_s: float) -> Incident:
         """Return the incident under way, seconds after the start of the demo."""
         return self.position(elapsed_s)[0]
+
+    def spans(self, elapsed_s: float) -> Iterator[tuple[Incident, float, float]]:
+        """Yield (incident, its beginning, its end), in seconds from the start of the demo, of those that have begun.
+
+        Examples
+        --------
+        >>> [(one.name, begun, ended) for one, begun, ended in SCRIPTS["tour"].spans(200)]
+        [('errors', 20.0, 80.0), ('latency', 110.0, 170.0), ('drift', 200.0, 260.0)]
+        """
+        begun = self.first_s
+        while self.incidents and begun <= elapsed_s:
+            yield self.at(begun), begun, begun + self.lasts_s
+            begun += self.every_s
 
     def is_down(self, elapsed_s: float) -> bool:
         """Tell whether the service is meant to be down."""

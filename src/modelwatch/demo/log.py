@@ -5,6 +5,7 @@ It is written where the events are folded, so that it holds each that is counted
 
 from __future__ import annotations
 
+import csv
 import json
 import time
 from collections.abc import Iterable, Mapping, Sequence
@@ -12,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modelwatch import Monitor
+from modelwatch.demo.incidents import Script
 from modelwatch.events import LabelCount, Prediction
 from modelwatch.kernel import Kernel
 
@@ -25,6 +27,32 @@ def labels_beside(log: Path) -> Path:
     'day-labels.jsonl'
     """
     return log.with_name(f"{log.stem}-labels{log.suffix}")
+
+
+def incidents_beside(log: Path) -> Path:
+    """Return the file of the incidents of a log.
+
+    Examples
+    --------
+    >>> incidents_beside(Path("day.jsonl")).name
+    'day-incidents.csv'
+    """
+    return log.with_name(f"{log.stem}-incidents.csv")
+
+
+def write_incidents(log: Path, script: Script, started: float, ended: float) -> None:
+    """Write which incidents there were, for `modelwatch backtest --incidents`; a later demo adds its own.
+
+    started, ended : of the demo, Unix time.
+    """
+    file = incidents_beside(log)
+    new = not file.exists()
+    with file.open("a", encoding="utf-8", newline="") as stream:
+        rows = csv.writer(stream, lineterminator="\n")
+        if new:
+            rows.writerow(("name", "start", "end"))
+        for incident, begun, over in script.spans(ended - started):
+            rows.writerow((incident.name, f"{started + begun:.3f}", f"{min(started + over, ended):.3f}"))
 
 
 class LoggedKernel(Kernel):

@@ -19,7 +19,7 @@ from pathlib import Path
 
 from modelwatch.demo.incidents import SCRIPTS, Script
 from modelwatch.demo.labellers import Given, Team
-from modelwatch.demo.log import labels_beside
+from modelwatch.demo.log import incidents_beside, labels_beside, write_incidents
 from modelwatch.demo.onstack import on_stack
 from modelwatch.demo.traffic import RATE, Sent, Text, Traffic, read_other_texts, read_texts
 from modelwatch.errors import MissingExtra, ModelwatchError
@@ -184,7 +184,7 @@ def run_demo(
     data : folder of its live.db; None: a temporary one.
     time_scale : how many minutes of its windows pass in one; None: as its configuration says.
     seed : of the traffic, the request ids (so of what is kept for review) and the labels; None: the ids are random.
-    log : JSON lines of everything that is counted, appended; its labels are in a file of their own beside it.
+    log : JSON lines of everything that is counted, appended; beside it a file of its labels, and one of its incidents.
     stack : run Prometheus, Alertmanager and `modelwatch serve` beside it, from the PATH.
     alerting : a file with the section `alerting`, whom the Alertmanager of the stack tells; None: nobody.
 
@@ -218,12 +218,14 @@ def run_demo(
             if note:
                 say(f"incident   {note}")
             if log is not None:
-                say(f"log        {log}, and its labels {labels_beside(log)}")
+                say(f"log        {log}, its labels {labels_beside(log)}, its incidents {incidents_beside(log)}")
             say("Ctrl-C ends it." if seconds is None else f"Runs for {seconds:g} s.")
             begin = time.monotonic()
             traffic = Traffic(url, reviews, script, started, **seeds)
             sent, given = asyncio.run(_drive(traffic, team, seconds, service, script, started))
             took = time.monotonic() - begin
+            if log is not None:
+                write_incidents(log, script, started, time.time())
             if service.has_ended():
                 raise ModelwatchError(f"demo: the service ended with status {service.status()}. Its log is above.")
             time.sleep(SETTLE_S)
