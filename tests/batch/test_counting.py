@@ -152,7 +152,7 @@ def test_buckets_that_do_not_fit_are_packed(monkeypatch):
     monkeypatch.setattr(counting_module, "OPEN_BYTES", 0)
     times = [DAY + 60 * (i % 7) for i in range(700)]
     table = pa.table({"timestamp": times, "prediction": ["a"] * 700})
-    found = analyze(table, model=model_of().model_copy(update={"features": {}}), now=NOW)
+    found = analyze(table.to_reader(90), model=model_of().model_copy(update={"features": {}}), now=NOW)
     assert {start: tally.tables[names.REQUESTS.name].total() for start, tally in found.tallies()} == {
         DAY + 60 * i: 100 for i in range(7)
     }
