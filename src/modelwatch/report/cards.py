@@ -25,7 +25,7 @@ SEVERITY = {
 }  # fmt: skip
 WHAT = {
     "drift": "drift of a feature", "answers": "drift of the answers", "missing": "missing values",
-    "accuracy": "quality", "segment": "segment", "slo": "objective", "refused": "left out",
+    "accuracy": "quality", "segment": "segment", "slo": "objective", "refused": "left out", "unlike": "new values",
 }  # fmt: skip
 SHOWN_FINDINGS, SHOWN_VALUES, SHOWN_CLASSES, SHOWN_ANSWERS = 20, 60, 12, 8
 _HEIGHT = 112
@@ -76,6 +76,7 @@ def findings_card(state: Plain, anchors: Mapping[tuple[bool, str], str]) -> str:
     lines = []
     for one in found[:SHOWN_FINDINGS]:
         shown, word = SEVERITY[one["severity"]]
+        word = "Note" if one["what"] in ("unlike", "refused") else word
         name = clean(one["name"] or "accuracy", 80)
         if one["what"] == "answers":
             name = ANSWERS.get(name, name)
@@ -158,7 +159,8 @@ def history_cards(state: Plain) -> dict[str, str]:
     if asked["error_ratio"] is not None:
         lines.append(pictured(held["error_ratio"], "Errors", percent(asked["error_ratio"], 2), words.limit_percent))
     if asked["latency"]:
-        lines.append(pictured(held["p95_s"], "Latency P95", words.latency(asked["latency"]["p95_s"]), words.latency))
+        p95 = words.latency(asked["latency"]["p95_s"])
+        lines.append(pictured(held["p95_s"], "Latency P95, ms", p95, words.latency, tick=_milliseconds))
     right = view.get("accuracy")
     if right:
         objective = state["quality"]["objective"]
@@ -183,6 +185,10 @@ def history_cards(state: Plain) -> dict[str, str]:
         about = f"score of what has moved, one point: {piece}"
         parts["moves"] = render("reporthistory", title="Drift over time", about=about, pictures=moves, across=3)
     return parts
+
+
+def _milliseconds(seconds: float) -> str:
+    return number(1000 * seconds, 0 if seconds >= 0.01 or not seconds else 1)
 
 
 # -- quality -----------------------------------------------------------------------------------------------------------
@@ -251,6 +257,7 @@ def values_card(state: Plain) -> str:
     refused = [
         f"{plural(one['count'], 'value', 'values')} of {clean(one['where'], 60)}: {clean(one['kind'], 40)}"
         for one in state["data_quality"]["refused"][:SHOWN_FINDINGS]
+        if one["where"] != "feature"  # those are in the table
     ]
     ranked = sorted(state["features"].items(), key=lambda one: -(one[1]["values"]["invalid_share"] or 0.0))
     rows = [_values(name, entry["values"]) for name, entry in ranked[:SHOWN_VALUES]]
@@ -283,4 +290,4 @@ def objectives_card(state: Plain) -> str:
     found = budgets({"slos": {"models": {name: state["slos"]}}}, {"name": name}, None)
     if not found.rows:
         return ""
-    return render("budgets", rows=found.rows, over="the time of the log", period="the time of the log")
+    return render("budgets", rows=found.rows, over="the time of the log", period="the time of the log", past=True)

@@ -7,23 +7,34 @@ from typing import Any
 
 from modelwatch.alerts.rule import level_of
 from modelwatch.config import ModelConfig
+from modelwatch.statistics import wilson
 
 Plain = Mapping[str, Any]
 
 SEVERITIES = ("info", "warning", "critical")
 _OF_LEVEL = {"info": "info", "warning": "warning", "severe": "critical"}
 _WORDS = {"classes": "The mix of classes", "confidence": "The confidence", "value": "The predicted value"}
+ORDER = ("accuracy", "slo", "drift", "answers", "missing", "segment", "unlike", "refused")  # of one severity
+_UNLIKE = (
+    ("unseen", "are categories that the reference does not have"),
+    ("outside", "are outside the range of the reference"),
+)
 MOST = 100  # findings that are told one by one
+FEW = 5  # segments that are named
+UNLIKE = 0.01  # share of values beyond the reference that is worth a word
 
 
 def findings_of(state: Plain, model: ModelConfig) -> list[dict[str, Any]]:
     """Return all findings of a state, the worst first.
 
-    `severity` : info, warning or critical. `what` : drift, answers, missing, accuracy, segment, slo or refused.
+    `severity` : info, warning or critical. `what` : accuracy, slo, drift, answers, missing, segment, unlike or refused.
     `name` : of the feature, segment or objective. `words` : a sentence.
     """
-    found = [*_drift(state), *_missing(state), *_accuracy(state, model), *_objectives(state), *_refused(state)]
-    return sorted(found, key=lambda one: -SEVERITIES.index(one["severity"]))[:MOST]
+    found = [
+        *_accuracy(state, model), *_objectives(state), *_drift(state), *_missing(state), *_unlike(state),
+        *_refused(state),
+    ]  # fmt: skip
+    return sorted(found, key=lambda one: (-SEVERITIES.index(one["severity"]), ORDER.index(one["what"])))[:MOST]
 
 
 def _one(severity: str, what: str, name: str, words: str) -> dict[str, Any]:
@@ -51,6 +62,19 @@ def _missing(state: Plain) -> list[dict[str, Any]]:
     ]
 
 
+def _unlike(state: Plain) -> list[dict[str, Any]]:
+    """Return features with values that the reference does not have."""
+    found = []
+    for name, row in state["features"].items():
+        values, n = row["values"], row["values"].get("valid", 0)
+        for key, where in _UNLIKE:
+            share = values.get(key)
+            surely = None if share is None else wilson(round(share * n), n)
+            if surely is not None and surely.low > UNLIKE:
+                found.append(_one("info", "unlike", name, f"{name}: {share:.1%} of its values {where}"))
+    return found
+
+
 def _accuracy(state: Plain, model: ModelConfig) -> list[dict[str, Any]]:
     quality = state["quality"]
     view = quality["view"]
@@ -67,20 +91,23 @@ def _accuracy(state: Plain, model: ModelConfig) -> list[dict[str, Any]]:
         found.append(_one("warning", "accuracy", "", f"{told}: surely below its objective of {objective:.0%}"))
     elif before is not None and accuracy["high"] < before["low"]:
         found.append(_one("warning", "accuracy", "", f"{told}: surely below that of training, {before['value']:.1%}"))
-    for segment in view.get("segments") or ():
-        own = segment.get("accuracy")
-        if own and objective is not None and own["high"] < objective:
-            words = f"Segment {segment['name']}: accuracy {own['value']:.1%} ({own['low']:.1%} to {own['high']:.1%})"
-            found.append(
-                _one("warning", "segment", segment["name"], f"{words}: below the objective of {objective:.0%}")
-            )
+    low = [
+        (own["value"], one["name"])
+        for one in view.get("segments") or ()
+        if (own := one.get("accuracy")) and objective is not None and own["high"] < objective
+    ]
+    if low and objective is not None:
+        named = ", ".join(f"{name} {value:.1%}" for value, name in sorted(low)[:FEW])
+        more = f" and {len(low) - FEW} more" if len(low) > FEW else ""
+        words = f"Surely below the objective of {objective:.0%}: {named}{more}"
+        found.append(_one("warning", "segment", min(low)[1], words))
     return found
 
 
 def _objectives(state: Plain) -> list[dict[str, Any]]:
     found = []
     for one in state["slos"]:
-        if one["state"] == "broken":
+        if one["state"] == "broken" and one["slo"] != "accuracy":  # of which is told with its interval
             kept = "" if one["compliance"] is None else f", kept {one['compliance']:.2%}"
             found.append(_one("warning", "slo", one["slo"], f"Objective {one['slo']} is broken: {one['good']}{kept}"))
     return found
@@ -90,6 +117,7 @@ def _refused(state: Plain) -> list[dict[str, Any]]:
     return [
         _one("info", "refused", one["where"], f"{one['count']} values of {one['where']} were left out: {one['kind']}")
         for one in state["data_quality"]["refused"]
+        if one["where"] != "feature"  # those are told by feature
     ]
 
 
@@ -121,6 +149,7 @@ def _headline(one: Plain) -> str:
     named = {
         "drift": "{} has moved", "missing": "values of {} are missing", "slo": "objective {} is broken",
         "segment": "segment {} is below its objective", "accuracy": "accuracy is too low",
+        "unlike": "{} has values unlike the reference",
     }  # fmt: skip
     if one["what"] == "answers":
         name: str = _WORDS.get(str(one["name"]), str(one["name"]))

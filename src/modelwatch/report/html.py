@@ -31,11 +31,15 @@ Plain = Mapping[str, Any]
 STYLES = ("modelwatch.css", "watch.css", "report.css")
 SHOWN = 40  # features in the table
 DETAILED = 6  # features with a card of their own
+#: The boxes in their order: the class of each, its anchor, and the parts that are stacked in it.
 LAYOUT = (
-    ("findings", "c12", "findings"), ("log", "c5", "log"), ("history", "c7", ""), ("answers_facts", "c5", ""),
-    ("drift", "c7", "drift"), ("answers", "c5", ""), ("details", "c12 details", ""), ("moves", "c12", ""),
-    ("accuracy", "c5", "quality"), ("segments", "c7", ""), ("confusion", "c7", ""), ("calibration", "c5", ""),
-    ("classes", "c7", ""), ("values", "c12", "data"), ("budgets", "c12", "slos"),
+    ("c12", "findings", ("findings",)),
+    ("c5", "log", ("log",)), ("c7", "", ("history",)),
+    ("c7", "drift", ("drift",)), ("c5 stack", "", ("answers", "mix")),
+    ("c12 details", "", ("details",)), ("c12", "", ("moves",)),
+    ("c5 stack", "quality", ("accuracy", "classes")), ("c7", "", ("segments",)),
+    ("c7", "", ("confusion",)), ("c5", "", ("calibration",)),
+    ("c12", "data", ("values",)), ("c12", "slos", ("budgets",)),
 )  # fmt: skip
 _EXPLAIN = (
     "KS: largest gap between both cumulative distributions, for numbers. TV: share of values in other categories. "
@@ -56,7 +60,8 @@ def html(state: Plain) -> str:
     """Return the document."""
     found = verdict(state)
     parts = {name: Markup(part) for name, part in _parts(state, found).items()}
-    there = {id_ for name, _, id_ in LAYOUT if id_ and parts.get(name)}
+    boxes = [(classes, anchor, [parts[name] for name in names if parts[name]]) for classes, anchor, names in LAYOUT]
+    there = {anchor for _, anchor, held in boxes if held}
     titles = {
         "findings": "Findings", "log": "Log", "drift": "Drift", "quality": "Quality", "data": "Data", "slos": "SLOs",
     }  # fmt: skip
@@ -67,7 +72,8 @@ def html(state: Plain) -> str:
     trained = f"{clean(reference.get('name') or 'a profile', 160)}, sha256 {str(reference.get('sha256'))[:12]}"
     return render(
         "report", title=f"{found.word} · {name} · modelwatch", tab=tab_icon(found.state), css=Markup(css),
-        hatch=Markup(charts.HATCH), log=name, period=_period(log), parts=parts, layout=LAYOUT,
+        hatch=Markup(charts.HATCH), log=name, period=_period(log), verdict=parts["verdict"],
+        boxes=[box for box in boxes if box[2]],
         sections=[(anchor, title) for anchor, title in titles.items() if anchor in there],
         version=state["modelwatch"], rows=rows, profile=trained if reference else "",
         notes=[clean(note, 300).rstrip(".") for note in state["notes"][:20]],
@@ -92,11 +98,11 @@ def _parts(state: Plain, found: Verdict) -> dict[str, str]:
     detailed = [row for row in rows if row.state in {"warn", "crit", "info"}][:DETAILED]
     anchors = {(row.answer, row.key): f"of-{i}" for i, row in enumerate(detailed)}
     regression = state["model"]["task"] == "regression"
-    parts = {name: "" for name, _, _ in LAYOUT}
+    parts = {name: "" for _, _, names in LAYOUT for name in names}
     parts["verdict"] = render("verdict", verdict=found, title="", tab="", act=None)
     parts["findings"] = findings_card(state, anchors)
     parts["log"] = log_facts(state)
-    parts["answers_facts"] = answer_facts(state)
+    parts["mix"] = answer_facts(state)
     parts |= history_cards(state)
     parts |= _drift(rows, anchors, state)
     parts["details"] = "".join(f'<div id="{anchors[row.answer, row.key]}">{_detail(row)}</div>' for row in detailed)

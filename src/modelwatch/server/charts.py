@@ -188,7 +188,7 @@ def _when(moment: float, frame: _Frame) -> str:
     """Return the time of day, or the day where the picture is of several."""
     if frame.until - frame.begin <= _ONE_DAY_S:
         return clock(moment)
-    return NBSP.join(day_and_clock(moment).split(NBSP)[:2])
+    return NBSP.join(day_and_clock(moment).replace(NBSP, " ").split(" ")[:2])
 
 
 def _time_axis(frame: _Frame, *, live: bool) -> str:
