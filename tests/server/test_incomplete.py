@@ -13,8 +13,9 @@ from modelwatch import names
 from modelwatch.record.worker import Worker
 from modelwatch.schema import ModelSchema
 from modelwatch.server.health import View
-from modelwatch.server.pages import health_page
 from modelwatch.server.panels import errors_by_type
+from modelwatch.server.quality import quality_page
+from modelwatch.server.resourcespage import resources_page
 from modelwatch.sources.render import status_lines
 from modelwatch.sources.status import StatusSource
 from modelwatch.testing import FakeClock
@@ -80,17 +81,18 @@ def test_nothing_over_a_cap_is_said_to_be_incomplete(tmp_path: Path) -> None:
     assert not [name for name, _ in page_values(worker.scrape.render()) if name == names.OVERFLOW.name]
     status = status_of(tmp_path, clock)
     assert status["models"][0]["details"]["incomplete"] == {}
-    assert "ncomplete" not in health_page(status)
+    assert "ncomplete" not in quality_page(status) + resources_page(status)
     assert not [line for line in status_lines(status) if "Incomplete" in line]
 
 
 def test_panels_and_terminal_say_what_is_incomplete(tmp_path: Path) -> None:
-    """The panel of the mix, its history and the card of error types, and a line a metric in the terminal; for as long as it is true."""
+    """The mix of answers, the card of error types, and a line a metric in the terminal; for as long as it is true."""
     _, clock = counting(tmp_path, CAP + MORE)
     status = status_of(tmp_path, clock)
     assert status["models"][0]["details"]["incomplete"] == {metric.name: MORE for metric, _ in CAPPED}
-    page = health_page(status)
-    assert page.count(f"Incomplete: {MORE} answers over the cap of labels are together in {names.OTHER}.") == 2
+    page = quality_page(status)
+    assert page.count(f"Incomplete: {MORE} answers over the cap of labels are together in {names.OTHER}.") == 1
+    page = resources_page(status)
     assert page.count(f"Incomplete: {MORE} errors over the cap of labels are together in {names.OTHER}.") == 1
     lines = [line for line in status_lines(status) if "Incomplete" in line]
     assert len(lines) == len(CAPPED)

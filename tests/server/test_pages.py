@@ -250,6 +250,19 @@ def test_the_monitor_tells_of_its_own_faults(sample: Sample) -> None:
     assert "Yes" in told(health_fragments(sample())["monitor"])
 
 
+def test_the_last_deploy_is_told_with_its_author_and_note(sample: Sample) -> None:
+    """Who changed what, and when, beside the numbers that may have moved by it; nothing where nobody has told."""
+    status = sample()
+    deploy = {"version": "1.4.2", "at": status["now"] - 7200, "by": "ana", "note": "<b>faster</b> tokenizer"}
+    assert "Last deploy" not in told(health_fragments(status)["monitor"])
+    status["models"][0]["quality"] = {"state": "unavailable", "reason": "x", "deploys": [deploy]}
+    text = told(health_fragments(status)["monitor"])
+    assert (
+        "Last deployWhat1.4.2 · <b>faster</b> tokenizerWho, whenana, 23 Nov 2026, 12:32 UTC (2 h ago)"
+        in text.replace(" What", "What").replace(" Who", "Who")
+    )
+
+
 def test_notes_and_the_scale_of_time_are_on_the_page(sample: Sample) -> None:
     """Whoever looks at a demo is told that its time runs faster."""
     text = told(health_fragments(sample("degraded", time_scale=60.0))["strip"])

@@ -118,7 +118,9 @@ def health_fragments(status: Mapping[str, Any], *, base: str = "", model: str | 
     held = [*panels(view), right_panel(view, chosen, f"{base}{PATHS[QUALITY]}{query(model)}")]
     bits |= {panel.key: render("panel", panel=panel) for panel in held}
     bits |= _alerted(status, view, base, model)
-    bits["monitor"] = render("monitor", facts=_monitor(status, view), **_well(status, base, model))
+    bits["monitor"] = render(
+        "monitor", facts=_monitor(status, view), deploy=_deploy(view), **_well(status, base, model)
+    )
     return bits
 
 
@@ -189,6 +191,18 @@ def _monitor(status: Mapping[str, Any], view: View) -> list[Fact]:
     ]
 
 
+def _deploy(view: View) -> list[Fact]:
+    """Return the last deploy that somebody has told of, with author and note; empty without one."""
+    told: Sequence[Mapping[str, Any]] = (view.model.get("quality") or {}).get("deploys") or ()
+    if not told:
+        return []
+    last, at = told[0], finite(told[0].get("at"))
+    what = " · ".join(part for part in (clean(last.get("version", ""), 40), clean(last.get("note") or "", 200)) if part)
+    who = clean(last.get("by", ""), 60)
+    when = "" if at is None else f", {words.day_and_clock(at)} ({words.age(max(0.0, view.now - at))} ago)"
+    return [Fact("What", what, ""), Fact("Who, when", f"{who}{when}", "")]
+
+
 def _checked(standing: Standing | None) -> list[Fact]:
     """Return how many alerts were checked, and how many of them have no answer."""
     if standing is None:
@@ -196,10 +210,8 @@ def _checked(standing: Standing | None) -> list[Fact]:
     if standing.reason:
         return [Fact("Alerts", "not evaluated now", "unk")]
     silent = len(standing.silent)
-    return [
-        Fact("Alerts", f"{words.number(standing.count)} checked, {words.age(standing.age_s)} ago", ""),
-        Fact("No answer", f"{silent} of {standing.count} alerts", "unk" if silent else ""),
-    ]
+    told = f"{words.number(standing.count)} checked {words.age(standing.age_s)} ago"
+    return [Fact("Alerts", f"{told}, {silent} without an answer" if silent else told, "unk" if silent else "")]
 
 
 def _well(status: Mapping[str, Any], base: str, model: str | None) -> dict[str, str]:

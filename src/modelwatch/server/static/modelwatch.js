@@ -167,7 +167,8 @@
   document.addEventListener("keydown", e => {
     const typing = e.target.closest?.("input, select, textarea, [contenteditable]");
     if (typing || e.ctrlKey || e.altKey || e.metaKey || e.isComposing || document.querySelector("dialog[open]")) return;
-    if (e.key === " " && e.target.closest?.("button, summary, a, .scroll")) return;
+    const held = e.target.closest?.("button, summary, a, .scroll");
+    if (e.key === " " && held && !held.closest("dialog")) return;  // one in a dialog that has just closed may still have the focus
     if (Date.now() - going < 1500 && e.key in PAGES) {
       going = 0;
       const tab = [...document.querySelectorAll(".tabs a")].find(one => one.firstChild.textContent.trim() === PAGES[e.key]);
