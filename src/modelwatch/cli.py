@@ -143,16 +143,20 @@ def alerts(
 ) -> None:
     """Evaluate all alerts over the counts of this host, or of a Prometheus: the state of each, and why it is quiet.
 
+    States are those of the `modelwatch serve` that runs beside, else of one that had run for the last hour and a half.
+
     Exit code 1 when one fires; 0 when nothing does, also where it cannot be told.
     """
     if context.invoked_subcommand is not None:
         return
     from modelwatch.config import load_config
     from modelwatch.sources.evaluated import alert_lines, alerts_json, evaluate_host
+    from modelwatch.sources.kept import fresh_states
 
     found = load_config(config, secrets=False)
     with _told():
-        evaluated = evaluate_host(found, _counts(found, live, prometheus))
+        kept = fresh_states(found) if live is None and prometheus is None else None
+        evaluated = evaluate_host(found, _counts(found, live, prometheus), kept)
     state = alerts_json(evaluated)
     typer.echo(json.dumps(state, indent=1) if as_json else "\n".join(alert_lines(evaluated)))
     raise typer.Exit(FAILED if state["firing"] else OK)

@@ -131,14 +131,14 @@ def test_what_a_replay_cannot_say_is_said(service: Path) -> None:
     db.commit() if db.in_transaction else None
     db.close()
     text = run("alerts", "--config", str(service))[1]
-    assert "Not known: only the last 90 minutes are replayed; SLOBurnRate (12 h) may wait for longer already, or fire." in text
+    assert "Not known: only the last 1.5 hours are replayed; SLOBurnRate (12 h) may wait for longer already, or fire." in text
 
 
 def test_alerts_of_a_healthy_service(service: Path) -> None:
     """Half an hour without errors: exit code 0 from both commands."""
     failing_for(service, 30, 0)
     code, text = run("alerts", "--config", str(service))
-    assert (code, text.splitlines()[0]) == (0, f"{MODEL}: 0 firing")
+    assert (code, text.splitlines()[0]) == (0, f"{MODEL}: 0 firing (the last 1.5 hours replayed)")
     assert run("slo", "--config", str(service))[0] == 0
     assert run("slo", "--config", str(service), "--month", "--json")[0] == 0
     assert f"{MODEL} (last 7 days)" in run("slo", "--config", str(service), "--period", "7d")[1]

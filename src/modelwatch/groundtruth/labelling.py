@@ -116,6 +116,12 @@ def take_lease(connection: Connection, name: str, who: str, now: float, seconds:
     return True
 
 
+def is_leased(connection: Connection, name: str, now: float) -> bool:
+    """Tell whether somebody has it now."""
+    holder, until = json.loads(value_of(connection, f"lease:{name}") or '["", 0.0]')
+    return bool(holder != "" and now < until <= now + LONGEST_LEASE_S)
+
+
 # -- samples -----------------------------------------------------------------------------------------------------------
 
 

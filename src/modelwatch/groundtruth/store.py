@@ -424,6 +424,17 @@ class Store:
 
         return self.database.write(lambda connection: take_lease(connection, name, who, self.clock(), seconds))
 
+    def is_leased(self, name: str) -> bool:
+        """Tell whether somebody has what one at a time may have.
+
+        Raises
+        ------
+        StoreUnavailable, NewerFormat   nobody knows.
+        """
+        from modelwatch.groundtruth.labelling import is_leased
+
+        return self.database.read(lambda connection: is_leased(connection, name, self.clock()))
+
 
 def as_json(value: str | float) -> str:
     """Return a prediction or a label as it is stored.

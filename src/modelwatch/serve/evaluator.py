@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
-from modelwatch.alerts import SEVERITIES, AlertState, Evaluation, Verdict, dumped, evaluate, loaded, message
+from modelwatch.alerts import SEVERITIES, AlertState, Evaluation, Verdict, dumped, evaluate, message
 from modelwatch.alerts.evaluation import ALWAYS_ON
 from modelwatch.clock import SteadyClock
 from modelwatch.config import Config
@@ -22,6 +22,7 @@ from modelwatch.serve.looks import LiveLooks
 from modelwatch.serve.prober import EVERY_S, Minutes, Prober
 from modelwatch.signals import Look
 from modelwatch.sources.evaluated import Evaluated, HostCounts, evaluate_host
+from modelwatch.sources.kept import EVALUATOR, STATES, read_states
 
 logger = logging.getLogger("modelwatch")
 
@@ -170,24 +171,24 @@ class Evaluator:
 
     def _former_states(self) -> dict[str, dict[str, AlertState]]:
         """Return the states that the last evaluation left; without any those of a monitor that ran all the time."""
-        kept = self.store.value("alert_states")
-        if kept is not None:
-            try:
-                return {model: loaded(states) for model, states in json.loads(kept).items()}
-            except (ValueError, TypeError, AttributeError):
-                logger.warning("modelwatch: the states of alerts in the store cannot be read; they begin anew")
+        try:
+            kept = read_states(self.store)
+            if kept is not None:
+                return {model: dict(states) for model, states in kept.items()}
+        except (ValueError, TypeError, AttributeError):
+            logger.warning("modelwatch: the states of alerts in the store cannot be read; they begin anew")
         counts = HostCounts(self.looks.live, self.clock)
         return {name: dict(one.evaluation.states) for name, one in evaluate_host(self.config, counts).items()}
 
     def _keep(self, states: dict[str, dict[str, AlertState]]) -> None:
         if states != self._states:
-            self.store.set_value("alert_states", json.dumps({model: dumped(each) for model, each in states.items()}))
+            self.store.set_value(STATES, json.dumps({model: dumped(each) for model, each in states.items()}))
         self._states = states
 
     def _take_lease(self) -> bool:
         """Return whether this one evaluates; what it knows of alerts is void if another one may have meanwhile."""
         asked = self.clock.monotonic()
-        mine = self.store.lease("evaluator", self._me, LEASES * self.every_s)
+        mine = self.store.lease(EVALUATOR, self._me, LEASES * self.every_s)
         if not mine or asked > self._leads_until:
             self._states = self._told = self._last_round = None
             self.minutes.forget()
@@ -197,7 +198,7 @@ class Evaluator:
     def _give_up_lease(self) -> None:
         try:
             if self.leads:
-                self.store.lease("evaluator", self._me, 0.0)
+                self.store.lease(EVALUATOR, self._me, 0.0)
         except ModelwatchError as error:
             logger.info("modelwatch: the lease is not given back; it ends by itself", extra={"fault": str(error)})
 

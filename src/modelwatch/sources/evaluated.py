@@ -8,8 +8,7 @@ from pathlib import Path
 from typing import Any, Protocol
 
 from modelwatch.alerts import ALWAYS_ON, Evaluation, Rule, evaluate, objectives_for, rules_of, verdict_dict
-from modelwatch.alerts.state import AlertState
-from modelwatch.alerts.words import ago
+from modelwatch.alerts.words import ago, window_words
 from modelwatch.clock import SteadyClock
 from modelwatch.config import Config
 from modelwatch.explain import History
@@ -20,6 +19,7 @@ from modelwatch.slo import Period, SloStatus, slo_lines, slo_statuses, slos_of
 from modelwatch.slo.burn import DAY_S, HOUR_S
 from modelwatch.sources.drift import Compared
 from modelwatch.sources.driftsince import Pieces
+from modelwatch.sources.kept import States
 from modelwatch.store.live import BASE, Key
 from modelwatch.store.reader import Changes, HostState, LiveReader
 from modelwatch.store.windows import Windows
@@ -32,10 +32,14 @@ SILENT_S = 120.0  # a service that renewed nothing for so long does not report, 
 
 @dataclass(frozen=True)
 class Evaluated:
-    """What the alerts of one model say: the last look, and the verdicts on it."""
+    """What the alerts of one model say: the last look, and the verdicts on it.
+
+    replayed_s : so much of the counts was evaluated again to know it; 0 where the states of a monitor were known.
+    """
 
     look: Look
     evaluation: Evaluation
+    replayed_s: float = 0.0
 
 
 class Looked(Protocol):
@@ -162,21 +166,25 @@ def windows_of(rules: list[Rule]) -> set[int]:
     )
 
 
-def evaluate_host(config: Config, counts: Looked) -> dict[str, Evaluated]:
-    """Return {model: its alerts}, as a monitor that ran for the last hour and a half would see them."""
+def evaluate_host(config: Config, counts: Looked, kept: States | None = None) -> dict[str, Evaluated]:
+    """Return {model: its alerts}, as a monitor that ran for the last hour and a half would see them.
+
+    kept : the states of one that does run; then only the last look is taken.
+    """
     found = {}
     for name in config.models:
         reference = reference_of(config, name)
         rules, objectives = rules_of(config, name, reference), objectives_for(config, name, reference)
         references = {} if reference is None else {config.model(name).version: reference}
-        states: Mapping[str, AlertState] = {}
+        states = {} if kept is None else kept.get(name, {})
         windows_s, scale = windows_of(rules), config.time_scale
         drift_s = config.models[name].drift.window_s / scale
-        since = counts.now - REPLAYED_S / scale
+        replayed_s = REPLAYED_S / scale if kept is None else 0.0
+        since = counts.now - replayed_s
         for look in counts.looks(name, windows_s, objectives, references, since, time_scale=scale, drift_s=drift_s):
             evaluation = evaluate(rules, look, states)
             states = evaluation.states
-            found[name] = Evaluated(look, evaluation)
+            found[name] = Evaluated(look, evaluation, replayed_s)
     return found
 
 
@@ -207,23 +215,31 @@ _MARK = {"firing": "FIRING", "pending": "waiting"}
 def alerts_json(found: Mapping[str, Evaluated]) -> dict[str, Any]:
     """Return the alerts as plain values; `firing` is how many of them somebody should be told of."""
     alerts = [verdict_dict(verdict, one.look) for one in found.values() for verdict in one.evaluation.verdicts]
-    return {"firing": sum(len(one.evaluation.firing) for one in found.values()), "alerts": alerts}
+    return {
+        "firing": sum(len(one.evaluation.firing) for one in found.values()),
+        "replayed_s": max((one.replayed_s for one in found.values()), default=0.0),
+        "alerts": alerts,
+    }
 
 
 def alert_lines(found: Mapping[str, Evaluated]) -> list[str]:
     """Return a line for each alert: its state, and why it is quiet; those that fire first, with their words."""
     lines = []
     for name, one in found.items():
-        lines.append(f"{name}: {len(one.evaluation.firing)} firing")
+        lines.append(f"{name}: {len(one.evaluation.firing)} firing ({_known_from(one)})")
         values = [verdict_dict(v, one.look) for v in one.evaluation.verdicts if v.rule.name != ALWAYS_ON]
         for value in sorted(values, key=lambda value: ("firing", "pending", "inactive").index(value["state"])):
             labels = ",".join(f"{label}={text}" for label, text in value["labels"].items() if label != "kind")
             what = f"{value['alert']} {labels}".strip()
             mark = _MARK.get(value["state"], "cannot tell" if value["outcome"] == "cannot_tell" else "ok")
-            lines.append(f"  {mark:<12}{value['severity']:<10}{what:<58}{value['why']}".rstrip())
+            lines.append(f"  {mark:<12}{value['severity']:<10}{what:<57} {value['why']}".rstrip())
             if value["state"] == "firing":
                 lines += [f"              {text}" for text in (value["description"], *value["culprits"])]
     return [*lines, *_not_known(found)]
+
+
+def _known_from(one: Evaluated) -> str:
+    return f"the last {window_words(one.replayed_s)} replayed" if one.replayed_s else "as modelwatch serve knows it"
 
 
 def _not_known(found: Mapping[str, Evaluated]) -> list[str]:
@@ -233,14 +249,15 @@ def _not_known(found: Mapping[str, Evaluated]) -> list[str]:
         for one in found.values()
         for verdict in one.evaluation.verdicts
         if verdict.phase == "pending"
-        and verdict.rule.for_s > REPLAYED_S
-        and verdict.state.since <= one.look.now - REPLAYED_S + 60
+        and one.replayed_s
+        and verdict.rule.for_s > one.replayed_s
+        and verdict.state.since <= one.look.now - one.replayed_s * (1 - 1 / 90)  # a minute of the ninety
     }
     if not waiting:
         return []
     each = ", ".join(f"{name} ({for_})" for name, for_ in waiting.items())
-    seen = f"only the last {REPLAYED_S // 60} minutes are replayed"
-    return [f"Not known: {seen}; {each} may wait for longer already, or fire."]
+    seen = max((window_words(one.replayed_s) for one in found.values() if one.replayed_s), default="")
+    return [f"Not known: only the last {seen} are replayed; {each} may wait for longer already, or fire."]
 
 
 def slo_json(found: Mapping[str, list[SloStatus]]) -> dict[str, Any]:

@@ -76,9 +76,7 @@ class StatusSource:
         return max(round(seconds / self.time_scale), 1)
 
     @classmethod
-    def from_config(
-        cls, config: Config, live: Path | None = None, clock: SteadyClock | None = None
-    ) -> StatusSource:
+    def from_config(cls, config: Config, live: Path | None = None, clock: SteadyClock | None = None) -> StatusSource:
         """Make the source of a configuration."""
         watched = watched_of(config)
         objectives = {name: Objectives.of(one.model, reference=one.reference) for name, one in watched.items()}
