@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import copy
+import csv
+import io
 import json
 import os
 from collections.abc import Iterator
@@ -12,6 +14,8 @@ from urllib.parse import quote
 
 import pytest
 
+from modelwatch.groundtruth.exchange import export
+from modelwatch.groundtruth.store import Sample
 from modelwatch.serve.run import Parts, app_of
 from modelwatch.server.web import pages_app
 from serve.conftest import house  # noqa: F401 - a fixture
@@ -19,6 +23,7 @@ from serve.test_handling import parts  # noqa: F401 - a fixture
 from server.conftest import Served, make_quality
 from server.frozen import DEGRADED, FAILING, HEALTHY, PAGES, STATES, UNSURE, frozen, reviewed
 from server.payloads import PAYLOADS
+from server.test_review import Host
 from server.test_review_browser import Hands
 from server.watched import alert, row
 
@@ -247,6 +252,51 @@ def test_a_hundred_payloads_do_nothing(browser: Walker) -> None:
             assert "alert(1)" in text(browser) or path == "/resources" or path.startswith("/runbooks")
     finally:
         served.close()
+
+
+def test_payloads_under_review_do_nothing(browser: Walker, tmp_path: Path) -> None:
+    """As the text, the segment and the answer of a sample, and as the note of the reviewer, by keyboard."""
+    host = Host(tmp_path)
+    shown = PAYLOADS[::12]
+    for i, payload in enumerate(shown):
+        host.monitor.record(
+            "/p", duration=0.01, prediction=payload, confidence=0.5, request_id=f"x-{i}", input=payload, segment=payload
+        )
+    assert host.monitor.flush(5)
+    served = Served(host.app)
+    try:
+        browser.forget()
+        browser.open(f"{served.url}/review")
+        browser.write("ana")
+        press(browser, "Enter")
+        browser.wait("document.querySelector('.sample') && document.documentElement?.classList.contains('scripts')")
+        for _ in shown:
+            here = browser.see("document.querySelector('[name=request_id]').value")
+            assert text(browser, ".sample") in {" ".join(payload.split()) for payload in shown}
+            press(browser, "p")
+            browser.wait("document.querySelector('.facts.two')?.innerText.includes('0.50')")
+            assert (
+                browser.see("document.querySelectorAll('main img, main script, main iframe, main svg[onload]').length")
+                == 0
+            )
+            press(browser, "n")
+            browser.write(shown[0])
+            press(browser, "Escape", "1")
+            browser.wait(f"document.querySelector('[name=request_id]')?.value !== {json.dumps(here)}")
+        assert browser.see("window.owned === undefined")
+        assert browser.problems == []
+    finally:
+        served.close()
+        host.monitor.close()
+
+
+def test_payloads_are_no_formulas_of_a_table() -> None:
+    """Exported for review as CSV: each is one cell that no spreadsheet takes for a formula, and can be read back."""
+    samples = [Sample(f"{i:032x}", "m", "1", "/p", 0.0, p, 0.5, p, 0.5, p, {}) for i, p in enumerate(PAYLOADS)]
+    rows = list(csv.reader(io.StringIO(export(samples, "csv"))))
+    assert len(rows) == len(PAYLOADS) + 1
+    assert not [cell for row in rows for cell in row if cell.startswith(("=", "+", "-", "@"))]
+    assert [row[8].removeprefix("'") if row[8].startswith("'=") else row[8] for row in rows[1:]] == list(PAYLOADS)
 
 
 def test_the_health_page_is_light(browser: Walker, url: str) -> None:
