@@ -257,10 +257,7 @@ def test_the_last_deploy_is_told_with_its_author_and_note(sample: Sample) -> Non
     assert "Last deploy" not in told(health_fragments(status)["monitor"])
     status["models"][0]["quality"] = {"state": "unavailable", "reason": "x", "deploys": [deploy]}
     text = told(health_fragments(status)["monitor"])
-    assert (
-        "Last deployWhat1.4.2 · <b>faster</b> tokenizerWho, whenana, 23 Nov 2026, 12:32 UTC (2 h ago)"
-        in text.replace(" What", "What").replace(" Who", "Who")
-    )
+    assert "Last deploy2 h ago What1.4.2 · <b>faster</b> tokenizerWho, whenana, 23 Nov 2026, 12:32 UTC" in text
 
 
 def test_notes_and_the_scale_of_time_are_on_the_page(sample: Sample) -> None:

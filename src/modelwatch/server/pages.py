@@ -118,9 +118,7 @@ def health_fragments(status: Mapping[str, Any], *, base: str = "", model: str | 
     held = [*panels(view), right_panel(view, chosen, f"{base}{PATHS[QUALITY]}{query(model)}")]
     bits |= {panel.key: render("panel", panel=panel) for panel in held}
     bits |= _alerted(status, view, base, model)
-    bits["monitor"] = render(
-        "monitor", facts=_monitor(status, view), deploy=_deploy(view), **_well(status, base, model)
-    )
+    bits["monitor"] = render("monitor", facts=_monitor(status, view), **_deploy(view), **_well(status, base, model))
     return bits
 
 
@@ -191,16 +189,17 @@ def _monitor(status: Mapping[str, Any], view: View) -> list[Fact]:
     ]
 
 
-def _deploy(view: View) -> list[Fact]:
-    """Return the last deploy that somebody has told of, with author and note; empty without one."""
+def _deploy(view: View) -> dict[str, Any]:
+    """Return the last deploy that somebody has told of, with author, note and age; without facts where nobody has."""
     told: Sequence[Mapping[str, Any]] = (view.model.get("quality") or {}).get("deploys") or ()
     if not told:
-        return []
+        return {"deploy": [], "deployed": ""}
     last, at = told[0], finite(told[0].get("at"))
     what = " · ".join(part for part in (clean(last.get("version", ""), 40), clean(last.get("note") or "", 200)) if part)
     who = clean(last.get("by", ""), 60)
-    when = "" if at is None else f", {words.day_and_clock(at)} ({words.age(max(0.0, view.now - at))} ago)"
-    return [Fact("What", what, ""), Fact("Who, when", f"{who}{when}", "")]
+    facts = [Fact("What", what, ""), Fact("Who, when", who if at is None else f"{who}, {words.day_and_clock(at)}", "")]
+    age = "" if at is None else f"{words.age(max(0.0, view.now - at))} ago"
+    return {"deploy": facts, "deployed": age}
 
 
 def _checked(standing: Standing | None) -> list[Fact]:
