@@ -132,7 +132,7 @@ def test_minutes_are_good_bad_or_unknown(tmp_path: Path, seed: int) -> None:
 def test_minutes_that_another_process_counted_are_not_unknown(tmp_path: Path) -> None:
     """After the lead was lost and won again, what lies between is the other one's."""
     clock = FakeClock(wall=1_700_000_040)
-    minutes = Minutes(tmp_path / "live.db", {"m": "1"}, 1, clock)
+    minutes = Minutes(tmp_path / "live.db", {"m": "1"}, 1, clock, alone=False)
     for _ in range(5):
         minutes.saw({"u": True}, {}, 15)
         clock.advance(15)
@@ -143,3 +143,46 @@ def test_minutes_that_another_process_counted_are_not_unknown(tmp_path: Path) ->
         clock.advance(15)
     minutes.close()
     assert counted(tmp_path / "live.db", clock)[0] == {"good": 2}
+
+
+@pytest.mark.parametrize(("gap_s", "unknown"), [(30, 0), (150, 2), (3600, 60), (10 * 86_400, 1440)])
+@pytest.mark.parametrize("stopped", ["restart", "sleep"])
+@pytest.mark.parametrize("up", [True, False])
+def test_minutes_in_which_no_serve_ran_are_unknown(
+    tmp_path: Path,
+    gap_s: int,
+    unknown: int,
+    stopped: str,
+    up: bool,  # noqa: FBT001 - of the table
+) -> None:
+    """A `serve` that begins again counts what lies between, up to a day; a new model misses nothing.
+
+    The minute that was under way when it ended is among them: it was not seen whole.
+    """
+    clock, live = FakeClock(wall=1_700_000_040), tmp_path / "live.db"
+    minutes = Minutes(live, {"m": "1"}, 1, clock)
+    for _ in range(5):  # the first minute is counted, the second is under way
+        minutes.saw({"u": up}, {}, 15)
+        clock.advance(15)
+    clock.advance(gap_s - 15)
+    if stopped == "restart":
+        minutes.close()
+        minutes = Minutes(live, {"m": "2", "new": "1"}, 1, clock)
+    else:
+        minutes.forget()
+    for _ in range(5):
+        minutes.saw({"u": True}, {}, 15)
+        clock.advance(15)
+    minutes.close()
+    reader = LiveReader(live, clock.monotonic)
+    totals = Totals(clock.monotonic)
+    totals.apply(reader.poll()[0], {})
+    reader.close()
+    found: dict[str, Counter[str]] = {}
+    for key, tally in totals.tallies.items():
+        table = tally.tables[names.SLICES.name]
+        counts = found.setdefault(key.model, Counter())
+        for _, outcome in table.rows:
+            counts[outcome] += table.value(("availability", outcome))
+    assert +found["m"] == +Counter(good=1 + up, bad=1 - up, unknown=unknown)
+    assert found.get("new", Counter())["unknown"] == 0

@@ -13,10 +13,12 @@ from urllib.parse import urlsplit
 
 from modelwatch import names
 from modelwatch.clock import SteadyClock
+from modelwatch.errors import DamagedData, NewerFormat
 from modelwatch.signals import Look
 from modelwatch.signals.requests import FAILURES, SLOW
 from modelwatch.signals.service import MINUTE_TABLES, availability_minute, throughput_minute
-from modelwatch.store.live import EVERYDAY, MINUTE, Key, Spans
+from modelwatch.store.live import BASE, EVERYDAY, MINUTE, Key, Row, Spans
+from modelwatch.store.reader import LiveReader
 from modelwatch.store.writer import LiveWriter
 from modelwatch.tally import Tally
 
@@ -78,6 +80,7 @@ class Minutes:
     replicas : how many the configuration has, for what they cost.
     minute_s : how long a minute of an objective is.
     spans : of the rows.
+    alone : no other file has minutes of this service, so that those which nobody counted in this one are unknown.
     """
 
     def __init__(
@@ -88,8 +91,11 @@ class Minutes:
         clock: SteadyClock,
         minute_s: int = MINUTE,
         spans: Spans = EVERYDAY,
+        *,
+        alone: bool = True,
     ) -> None:
-        self.clock, self.replicas, self.minute_s = clock, replicas, minute_s
+        self.clock, self.replicas, self.minute_s, self.alone = clock, replicas, minute_s, alone
+        self._live = live
         self._writer = LiveWriter(live, clock, 1.0, registers=False, spans=spans)
         self._tallies = {Key(model, version): Tally(MINUTE_TABLES) for model, version in versions.items()}
         self._minute: int | None = None
@@ -110,7 +116,9 @@ class Minutes:
         sqlite3.Error, OSError, ModelwatchError   it is not in the file; the next call writes it, too.
         """
         minute = int(self.clock.now() // self.minute_s)
-        if self._minute is not None and minute != self._minute:
+        if self._minute is None and self.alone and self._live.exists():
+            self._count_unseen(minute)
+        elif self._minute is not None and minute != self._minute:
             self._close(minute, looks)
         self._minute = minute
         self._asked |= bool(found)
@@ -135,6 +143,24 @@ class Minutes:
                 table.count(("throughput", said))
         self._seen, self._asked = {}, False
 
+    def _count_unseen(self, minute: int) -> None:
+        """Count what lies between this minute and the one that was under way when somebody was last seen to count."""
+        reader = LiveReader(self._live)
+        try:
+            rows = reader.poll()[0].rows
+        finally:
+            reader.close()
+        models, last = {key.model for key in self._tallies}, dict[str, int]()
+        for row in sorted(rows, key=lambda row: row.start + row.span, reverse=True):
+            if row.key.model in models - last.keys() and row.span != BASE and (asked := _asked(row)) is not None:
+                its = int((row.start + max(row.span - self.minute_s, 0)) // self.minute_s)
+                last[row.key.model] = its + asked
+        for key, tally in self._tallies.items():
+            missed = minute - last.get(key.model, minute)
+            if missed > 0:
+                unknown = ("availability", availability_minute(None))
+                tally.tables[names.SLICES.name].count(unknown, min(missed, MOST_MISSED))
+
     def forget(self) -> None:
         """Leave the minute that is under way uncounted: another process counts since."""
         self._minute, self._seen, self._asked = None, {}, False
@@ -142,6 +168,19 @@ class Minutes:
     def close(self) -> None:
         """Close the file."""
         self._writer.leave()
+
+
+def _asked(row: Row) -> bool | None:
+    """Tell whether a row of one that asks the service has counted its minute; None: it is not of one that asks."""
+    try:
+        tables = Tally.load(row.tally).tables
+    except (DamagedData, NewerFormat):
+        return None
+    slices, seconds = (tables.get(metric.name) for metric in (names.SLICES, names.REPLICA_SECONDS))
+    slos = set() if slices is None else {slo for (slo, outcome) in slices.rows if slices.value((slo, outcome))}
+    if "availability" in slos:  # the first commit of a minute is written to the row of the one before
+        return True
+    return False if seconds is not None and seconds.total() > 0 else None
 
 
 def _throughput(look: Look | None, minute_s: int) -> str | None:

@@ -84,7 +84,10 @@ class Parts:
         looks = LiveLooks(config, live, clock)
         url = config.service.health_url
         prober = Prober([] if url is None else [url], every_s, ask, clock.monotonic)
-        minutes = Minutes(live, looks.versions, config.service.replicas, clock, looks.minute_s, looks.spans)
+        minutes = Minutes(
+            live, looks.versions, config.service.replicas, clock, looks.minute_s, looks.spans,
+            alone=store.database.engine_name == "sqlite",
+        )  # fmt: skip
         journal, notifier = Journal(), Notifier(config, store.database, clock)
 
         def tell(alerts: Sequence[Alert], now: float) -> None:
