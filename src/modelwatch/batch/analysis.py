@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any
 
 from modelwatch.batch.counting import UNDATED
 from modelwatch.batch.mapping import Roles
@@ -16,6 +17,9 @@ from modelwatch.store.live import BASE, Key, Row
 from modelwatch.store.reader import Changes
 from modelwatch.store.windows import Windows
 from modelwatch.tally import Tally
+
+if TYPE_CHECKING:
+    from modelwatch.report import Report
 
 WORKER = "log"
 
@@ -101,6 +105,26 @@ class Analysis:
     def refused(self) -> dict[tuple[str, ...], int]:
         """{(what, why): how many values were left out}."""
         return {labels: int(counts[0]) for labels, (counts, _) in self.total.tables[REFUSED.name].as_dict().items()}
+
+    # -- the report on it ----------------------------------------------------------------------------------------------
+
+    def report(self) -> Report:
+        """Return the report on these counts; `modelwatch.report.report` also looks at raw values."""
+        from modelwatch.report import report_of
+
+        return report_of(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """Return the state of the report as plain values."""
+        return self.report().to_dict()
+
+    def to_html(self) -> str:
+        """Return the report as one HTML document."""
+        return self.report().to_html()
+
+    def to_markdown(self) -> str:
+        """Return the report as Markdown."""
+        return self.report().to_markdown()
 
 
 def total_of(packed: Mapping[int, bytes], schema: ModelSchema) -> Tally:

@@ -139,7 +139,7 @@ def _drift(rows: Sequence[Row], anchors: Mapping[tuple[bool, str], str], state: 
     if features:
         parts["drift"] = render(
             "reportdrift", title="Drift of each feature", about=about, rows=listed(features), explain=_EXPLAIN,
-            hidden=max(0, len(features) - SHOWN),
+            hidden=max(0, len(features) - SHOWN), psi=True,
         )  # fmt: skip
     elif state["reference"] is None:
         parts["drift"] = render(
@@ -150,6 +150,7 @@ def _drift(rows: Sequence[Row], anchors: Mapping[tuple[bool, str], str], state: 
         parts["answers"] = render(
             "reportdrift", title="Drift of the answers", about="they may move because the world did",
             rows=listed(answers), explain="PSI: how far their distribution is from that of the reference.", hidden=0,
+            psi=False,
         )  # fmt: skip
     return parts
 
