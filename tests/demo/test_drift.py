@@ -17,7 +17,7 @@ from modelwatch.errors import ModelwatchError
 from modelwatch.reference import NumericProfile, Reference
 from modelwatch.sources.status import StatusSource
 
-SCALE = 10_800  # a day is eight seconds; but windows hold whole minutes
+SCALE = 240  # an hour is fifteen seconds
 DRIFTS_S, LONGEST_S = 14, 85
 
 
@@ -74,6 +74,9 @@ async def _watched(traffic: Traffic, source: StatusSource) -> tuple[dict[str, An
 def test_drift_incident_is_detected_explained_and_ends(tmp_path: Path) -> None:
     """German and Spanish reviews make the mix of languages drift severely, and say so; a minute later all is well."""
     run.write_config(tmp_path, SCALE)
+    path = tmp_path / run.CONFIG
+    hours = "    drift: {window: 1h, severe_window: 1h}\n    low_confidence:"
+    path.write_text(path.read_text().replace("    low_confidence:", hours, 1))
     script = SCRIPTS["drift"]
     started = time.time() - script.first_s - script.lasts_s + DRIFTS_S  # the incident is in its last seconds
     service = run.Service(tmp_path, run.free_port(0), "drift", started)
