@@ -15,6 +15,7 @@ from __future__ import annotations
 import argparse
 import json
 from collections import Counter, defaultdict
+from collections.abc import Mapping
 from pathlib import Path
 
 import numpy as np
@@ -24,9 +25,11 @@ from blocks import ALERTS_PAGE, Block
 
 from modelwatch import names
 from modelwatch.alerts import SEVERITIES, AlertState, Rule, evaluate, objectives_for, rules_of
+from modelwatch.backtest.cumulated import Cumulated
+from modelwatch.backtest.replay import Watched
 from modelwatch.config import parse_config
 from modelwatch.schema import ModelSchema, latency_edges
-from modelwatch.signals import Look
+from modelwatch.signals import Facts
 from modelwatch.tally import Tally
 
 MODEL, NODE = "PetSite", "PetSite"
@@ -75,16 +78,16 @@ def minutes_of(rows: Rows) -> dict[int, Numbers]:
     return found
 
 
-def rounded(minutes: dict[int, Numbers]) -> tuple[int, Numbers]:
-    """Return (start, cumulative whole counts by the minute); a minute without a row has none."""
-    begin, end = min(minutes), max(minutes) + 60
+def counts_of(minutes: dict[int, Numbers]) -> Cumulated:
+    """Return whole counts by the minute; a minute without a row has none. What is rounded is the sum so far."""
     zero = np.zeros(2 + len(SCHEMA.latency) + 1)
-    upto = np.cumsum([minutes.get(at, zero) for at in range(begin, end, 60)], axis=0)
-    return begin, np.round(np.vstack([zero, upto]))
+    starts = range(min(minutes), max(minutes) + 60, 60)
+    upto = np.round(np.cumsum([zero, *(minutes.get(at, zero) for at in starts)], axis=0))
+    return Cumulated((at, tally_of(row)) for at, row in zip(starts, np.diff(upto, axis=0), strict=True))
 
 
 def tally_of(row: Numbers) -> Tally:
-    """Return the counts of a window."""
+    """Return the counts of a minute."""
     tally = SCHEMA.empty()
     whole = row.astype(np.int64)
     tally.tables[names.REQUESTS.name].count(("/",), int(whole[0]))
@@ -94,25 +97,23 @@ def tally_of(row: Numbers) -> Tally:
     return tally
 
 
+def watched(text: str) -> Watched:
+    """Return the service with these thresholds."""
+    return Watched(MODEL, "1", SCHEMA, objectives_for(config_of(text), MODEL), facts=lambda _now: Facts())
+
+
 def fired(minutes: dict[int, Numbers], rules: list[Rule], text: str) -> list[tuple[float, str, str]]:
     """Return (Unix time, alert, severity) of all that fired."""
-    objectives = objectives_for(config_of(text), MODEL)
-    begin, upto = rounded(minutes)
-    states: dict[str, AlertState] = {}
+    counts, service = counts_of(minutes), watched(text)
+    states: Mapping[str, AlertState] = {}
     found = []
-    for i in range(1, len(upto)):
-        now = begin + 60.0 * i
-
-        def window(_version: str, began_s: float, ended_s: float, i: int = i) -> Tally:
-            first, last = (max(i - int(s // 60), 0) for s in (began_s, ended_s))
-            return tally_of(upto[last] - upto[first])
-
-        evaluation = evaluate(rules, Look(MODEL, now, window, {"1": SCHEMA}, objectives, began=begin), states)
-        states = dict(evaluation.states)
+    for now in range(counts.began + 60, counts.ended + 60, 60):
+        evaluation = evaluate(rules, service.at(counts, float(now)), states)
+        states = evaluation.states
         for verdict in evaluation.verdicts:
             if verdict.change == "fired" and verdict.rule.severity != "none":
                 slo = verdict.rule.labels.get("slo")
-                found.append((now, verdict.rule.name + (f"/{slo}" if slo else ""), verdict.rule.severity))
+                found.append((float(now), verdict.rule.name + (f"/{slo}" if slo else ""), verdict.rule.severity))
     return found
 
 
@@ -132,23 +133,31 @@ models:
     )
 
 
+def rules_for(text: str) -> list[Rule]:
+    """Return the rules that see what the data set has: failed and slow requests."""
+    seen = set().union(*KINDS.values())
+    return [
+        rule for rule in rules_of(config_of(text), MODEL) if {rule.name, f"{rule.name}/{rule.labels.get('slo')}"} & seen
+    ]
+
+
+def after_normal_days(normal: dict[int, Numbers], rows: dict[int, Numbers]) -> dict[int, Numbers]:
+    """Return the minutes of an incident after 26 hours of the normal days, without their outage."""
+    first = min(normal)
+    shift = min(rows) - WARM_UP_S - first
+    history = {at: row for at, row in normal.items() if at < first + WARM_UP_S and row[1] < OUTAGE * row[0]}
+    return {at + shift: row for at, row in history.items()} | rows
+
+
 def report(block: Block, data: dict[str, Rows], issues: list[dict[str, str | int]], text: str) -> None:
     """Say what is found with these thresholds, what is missed and why, and the false alarms."""
-    watched = set().union(*KINDS.values())
-    rules = [
-        rule
-        for rule in rules_of(config_of(text), MODEL)
-        if {rule.name, f"{rule.name}/{rule.labels.get('slo')}"} & watched
-    ]
-    normal = minutes_of(data["none"])
+    rules, normal = rules_for(text), minutes_of(data["none"])
     first = min(normal)
-    history = {at: row for at, row in normal.items() if at < first + WARM_UP_S and row[1] < OUTAGE * row[0]}
     reached: Counter[str] = Counter()
     for issue in sorted(issues, key=lambda one: str(one["target_metric"])):
         kind, onset = str(issue["target_metric"]), int(issue["target_timestamp"])
         rows = minutes_of(data[str(issue["issue"])])
-        shift = min(rows) - WARM_UP_S - first
-        lived = {at + shift: row for at, row in history.items()} | rows
+        lived = after_normal_days(normal, rows)
         hits = [
             hit
             for hit in fired(lived, rules, text)

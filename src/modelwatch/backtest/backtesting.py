@@ -96,7 +96,7 @@ def _replayed(
     watch = Watch(rules_of(config, name, known))
     tried: list[Variant] = variants(config, name, known) if budget is not None else []
     step = _step(every_s, counts.span)
-    looks = replay(counts, _groups(config, analysis, counts, watch, tried), step, progress)
+    looks = replay(counts, _groups(config, analysis, counts, watch, tried), step, progress=progress)
     told = worst_first(watch.told)
     grace_s = GRACE_S / scale if grace_s is None else grace_s
     found, false = compare(incidents, told, span, grace_s)

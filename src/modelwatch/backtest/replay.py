@@ -166,19 +166,23 @@ def replay(
     counts: Cumulated,
     groups: Sequence[tuple[Watched, Sequence[Watch]]],
     every_s: int | None = None,
+    since: float | None = None,
     progress: Callable[[int, int | None], None] | None = None,
 ) -> int:
     """Let watches see the counts from the first minute to the last; return the number of looks.
 
     groups : those of a group share each look: every window is summed, and every signal measured, once.
     every_s : seconds from one look to the next, whole minutes of the counts; None: one.
+    since : Unix time from which they look; None: from the first minute on.
     progress : called with (looks so far, looks in all), now and then.
     """
     step = every_s or counts.span
-    total = max(-(-(counts.ended - counts.began) // step), 1)
+    skipped = 0 if since is None else max(int(since - counts.began) // step, 0)
+    total = max(-(-(counts.ended - counts.began) // step) - skipped, 1)
     for i in range(1, total + 1):
+        now = float(counts.began + (skipped + i) * step)
         for watched, watches in groups:
-            look = watched.at(counts, float(counts.began + i * step))
+            look = watched.at(counts, now)
             for watch in watches:
                 watch.see(look, float(step))
         if progress is not None and i % 64 == 0:

@@ -12,6 +12,7 @@ from modelwatch.backtest.result import PAGE, Backtest, when
 from modelwatch.backtest.tuning import Point, Tuned
 from modelwatch.errors import MissingExtra
 
+WIDE = 180  # columns where there is no terminal
 LONGEST_WHY = 160  # characters of what is behind an alert
 _STYLE = (
     "body{font:16px/1.5 system-ui,sans-serif;margin:2rem auto;max-width:76rem;padding:0 1rem;color:#1b1b1b}"
@@ -45,6 +46,19 @@ def lasting(seconds: float | None) -> str:
     if seconds < 7200:
         return f"{seconds / 60:.0f} min"
     return f"{seconds / 3600:.1f} h" if seconds < 172_800 else f"{seconds / 86_400:.1f} d"
+
+
+def moment(at: float | None) -> str:
+    """Return a Unix time for people, in UTC; its seconds where it has any.
+
+    Examples
+    --------
+    >>> moment(1_767_225_600.0), moment(1_767_225_612.0), moment(None)
+    ('2026-01-01 00:00', '2026-01-01 00:00:12', 'still on')
+    """
+    if at is None:
+        return "still on"
+    return str(when(at)).rstrip("Z").replace("T", " ").removesuffix(":00")
 
 
 def a_month(value: float | None) -> str:
@@ -86,7 +100,7 @@ def _summary(found: Backtest) -> list[str]:
     if found.pages_a_month is None:
         pages = "a log of less than a day says nothing of a month"
     scaled = f" Time is scaled: {found.time_scale:g} minutes pass in one." if found.time_scale != 1 else ""
-    span = f"{found.rows:,} rows from {when(found.began)} to {when(found.ended)}"
+    span = f"{found.rows:,} rows from {moment(found.began)} to {moment(found.ended)} UTC"
     return [
         f"{found.log}: {span}, looked at {found.looks:,} times, every {lasting(found.every_s)}.{scaled}",
         f"{counts}; {pages}.",
@@ -105,7 +119,7 @@ def _false_alarms(found: Backtest) -> list[str]:
 
 def _incident(found: Backtest, i: int) -> Sequence[str]:
     one = found.incidents[i]
-    span = one.incident.name, str(when(one.incident.start)), str(when(one.incident.end))
+    span = one.incident.name, moment(one.incident.start), moment(one.incident.end)
     before = ", ".join(one.before) or "–"
     if not one.told:
         return (*span, "MISSED" if one.inside else "outside the log", "–", "–", before)
@@ -119,7 +133,7 @@ def _entry(one: Told) -> Sequence[str]:
     behind = " ".join(one.culprits) or one.description
     if len(behind) > LONGEST_WHY:
         behind = behind[: LONGEST_WHY - 1] + "…"
-    return (str(when(one.began)), when(one.ended) or "still on", one.severity, one.words, behind)
+    return (moment(one.began), moment(one.ended), one.severity, one.words, behind)
 
 
 def _tuned(tuned: Tuned) -> Iterator[Section]:
@@ -181,17 +195,20 @@ def print_tables(found: Backtest) -> None:
     MissingExtra   rich is not installed.
     """
     try:
+        from rich.box import SIMPLE_HEAD
         from rich.console import Console
         from rich.table import Table
     except ImportError:
         raise MissingExtra("backtest: rich is not installed. Run: pip install 'modelwatch[server]'") from None
     console = Console()
+    if not console.is_terminal:
+        console.width = WIDE
     for part in sections(found):
         console.print(f"\n{part.title}", style="bold", markup=False, highlight=False)
         for line in part.lines:
             console.print(line, markup=False, highlight=False, soft_wrap=True)
         if part.rows:
-            table = Table(*part.head, pad_edge=False)
+            table = Table(*part.head, box=SIMPLE_HEAD, pad_edge=False)
             for row in part.rows:
                 table.add_row(*(text.replace("[", "\\[") for text in row))
             console.print(table)
