@@ -20,6 +20,7 @@ GROUPS = {
     "middleware": "Middleware: CPU added to one request, without a network",
     "http": "Under load: one small endpoint behind a real server, over a socket",
     "drift": "Drift: one comparison, taking samples in, requests while windows close, and the rules in Prometheus",
+    "promises": "Alerts and objectives: one evaluation of many models, one record of SLOTracker",
     "batch": "Logs: a million rows and ten, in memory and from files, beside those that measure the drift of tables",
     "exposition": "Exposition: 10 models x 50 features x 20 buckets",
     "feedback": "Feedback: a label until it is durable",
