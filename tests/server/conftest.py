@@ -414,8 +414,9 @@ class Served:
             time.sleep(0.01)
 
     def close(self) -> None:
-        """End it at once."""
+        """End it, when its connections are closed or after two seconds."""
         self._server.should_exit = True
+        self._thread.join(2)
         self._server.force_exit = True
         self._thread.join(5)
 
