@@ -63,8 +63,12 @@ def with_thresholds(text: str, model: str, proposed: Mapping[str, Levels]) -> st
         written = "".join(f"\n  {alert}: {levels_words(levels)}" for alert, levels in proposed.items())
         edits.append(_line_after_first(text, body, f"alerts:{written}"))
     else:
+        new = [alert for alert in proposed if _child(alerts, alert) is None]
+        edits += _added(text, alerts, [f"{alert}: {levels_words(proposed[alert])}" for alert in new])
         for alert, levels in proposed.items():
-            edits += _of_alert(text, alerts, alert, levels)
+            known = _child(alerts, alert)
+            if known is not None:
+                edits += _of_alert(text, known, alert, levels)
     for begin, end, put in sorted(edits, reverse=True):
         text = text[:begin] + put + text[end:]
     return text
@@ -87,32 +91,36 @@ def _child(node: yaml.Node | None, name: str) -> yaml.MappingNode | None:
     return found
 
 
-def _of_alert(text: str, alerts: yaml.MappingNode, alert: str, levels: Levels) -> list[Edit]:
-    known = _child(alerts, alert)
-    if known is None:
-        return [_added(text, alerts, f"{alert}: {levels_words(levels)}")]
+def _of_alert(text: str, known: yaml.MappingNode, alert: str, levels: Levels) -> list[Edit]:
     there = {key.value: value for key, value in known.value}
-    edits = []
+    edits = _added(text, known, [f"{level}: {value:g}" for level, value in levels.items() if level not in there])
     for level, threshold in levels.items():
         value = there.get(level)
         if value is None:
-            edits.append(_added(text, known, f"{level}: {threshold:g}"))
-        elif not isinstance(value, yaml.ScalarNode) or "${" in value.value:
+            continue
+        if not isinstance(value, yaml.ScalarNode) or "${" in value.value:
             raise _NotSafe(f"{alert}.{level} is no plain number")
-        elif float(value.value) != threshold:
+        if _number(value.value) != threshold:
             edits.append((value.start_mark.index, value.end_mark.index, f"{threshold:g}"))
     return edits
 
 
-def _added(text: str, node: yaml.MappingNode, entry: str) -> Edit:
-    """Return the edit that puts an entry in front of the others of a mapping."""
+def _number(text: str) -> float | None:
+    try:
+        return float(text)
+    except ValueError:
+        return None
+
+
+def _added(text: str, node: yaml.MappingNode, entries: list[str]) -> list[Edit]:
+    """Return the edits that put entries in front of the others of a mapping."""
+    if not entries:
+        return []
     if not node.value:
-        begin, end = node.start_mark.index, node.end_mark.index
-        return begin, end, "{" + entry + "}"
+        return [(node.start_mark.index, node.end_mark.index, "{" + ", ".join(entries) + "}")]
     first = node.value[0][0].start_mark
-    if node.flow_style:
-        return first.index, first.index, f"{entry}, "
-    return first.index, first.index, f"{entry}{_newline(text)}{' ' * first.column}"
+    between = ", " if node.flow_style else f"{_newline(text)}{' ' * first.column}"
+    return [(first.index, first.index, "".join(f"{entry}{between}" for entry in entries))]
 
 
 def _line_after_first(text: str, body: yaml.MappingNode, entry: str) -> Edit:
