@@ -6,6 +6,7 @@ import json
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass, field
 from functools import cached_property
+from itertools import chain
 
 from modelwatch import names
 from modelwatch.errors import DamagedData
@@ -131,7 +132,7 @@ class ModelSchema:
             numeric = {name: (tuple(kept), tuple(shown)) for name, (kept, shown) in given.pop("numeric").items()}
             categorical = {name: tuple(known) for name, known in given.pop("categorical").items()}
             lists = {k: tuple(v) for k, v in given.items() if isinstance(v, list)}
-            return cls(numeric=numeric, categorical=categorical, **{**given, **lists})
+            return _checked(cls(numeric=numeric, categorical=categorical, **{**given, **lists}))
         except Exception as error:  # noqa: BLE001  # whatever is wrong with it: it is damaged
             raise DamagedData(
                 f"schema: {text[:40]!r} cannot be read ({error}). Its histograms are not shown."
@@ -165,6 +166,19 @@ class ModelSchema:
             for reason in INVALID_REASONS:
                 tables[names.FEATURE_INVALID.name].row((name, reason))
         return tally
+
+
+def _checked(schema: ModelSchema) -> ModelSchema:
+    """Return a schema whose edges are numbers, and whose names are texts: its tables can be made."""
+    pairs = schema.numeric.values()
+    edges = chain(
+        schema.latency, schema.value_edges, [schema.threshold], *(chain(kept, shown) for kept, shown in pairs)
+    )
+    texts = chain(schema.classes or (), schema.categorical, *schema.categorical.values())
+    if not {int, float}.issuperset(map(type, edges)) or not {str}.issuperset(map(type, texts)):
+        raise TypeError("edges that are no numbers, or names that are no texts")
+    _ = schema.tables
+    return schema
 
 
 def _histogram(metric: names.Metric, edges: tuple[float, ...], sums: str) -> TableSchema:

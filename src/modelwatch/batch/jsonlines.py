@@ -21,7 +21,7 @@ def _lines(path: Path) -> Iterator[Mapping[str, Any]]:
                 continue
             try:
                 row = json.loads(line)
-            except ValueError as error:
+            except (ValueError, RecursionError) as error:
                 raise ConfigError(
                     f"{path}:{number}: the line is no JSON ({error}); expected an object a line. Mend or remove it."
                 ) from None

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import glob
 import importlib.util
+import zlib
 from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -136,7 +137,9 @@ def readable(path: Path) -> Iterator[None]:
     except ModelwatchError:
         raise
     except Exception as error:
-        if isinstance(error, (OSError, ValueError)) or type(error).__module__.startswith("pyarrow"):
+        if isinstance(error, (OSError, ValueError, EOFError, RecursionError, zlib.error)) or type(
+            error
+        ).__module__.startswith("pyarrow"):
             what = " ".join(ROW.sub(r"\1", str(error)).split())[:300]
             raise ConfigError(
                 f"{path}: cannot be read ({what}); expected parquet, CSV with a header, or JSON lines."

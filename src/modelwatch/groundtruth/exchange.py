@@ -135,12 +135,6 @@ def _collect(found: Iterable[Incoming | str]) -> Read:
 
 def _from_csv(text: str, where: str) -> Iterator[Incoming | str]:
     reader = csv.DictReader(io.StringIO(text, newline=""))
-    missing = [name for name in ("request_id", "true_label") if name not in (reader.fieldnames or ())]
-    if missing:
-        raise ModelwatchError(
-            f"import: columns of {where!r} are {reader.fieldnames!r}; expected request_id and true_label."
-            f" Add {', '.join(missing)}."
-        )
     for row in _rows(reader, where):
         label = _plain(row["true_label"])
         if not label:  # not reviewed yet
@@ -157,6 +151,12 @@ def _from_csv(text: str, where: str) -> Iterator[Incoming | str]:
 
 def _rows(reader: csv.DictReader[str], where: str) -> Iterator[dict[str, str]]:
     try:
+        missing = [name for name in ("request_id", "true_label") if name not in (reader.fieldnames or ())]
+        if missing:
+            raise ModelwatchError(
+                f"import: columns of {where!r} are {reader.fieldnames!r}; expected request_id and true_label."
+                f" Add {', '.join(missing)}."
+            )
         yield from reader
     except csv.Error as error:
         raise ModelwatchError(

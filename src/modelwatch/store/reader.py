@@ -99,7 +99,8 @@ class LiveReader:
         except sqlite3.Error:
             self.close()
             raise
-        except (TypeError, ValueError, AttributeError, LookupError) as error:  # values of other types than were written
+        except (TypeError, ValueError, AttributeError, LookupError, ArithmeticError, RecursionError) as error:
+            # other values than were written
             self.close()
             raise unreadable(self.path, error) from None
         self._seen = state["seq"]

@@ -108,7 +108,7 @@ class Client:
                 pairs = [one["value"]] if kind == "vector" else one["values"]
                 labels = {str(name): str(value) for name, value in one["metric"].items()}
                 yield Series(labels, {float(at): float(value) for at, value in pairs})
-        except (KeyError, TypeError, ValueError, AttributeError):
+        except (KeyError, TypeError, ValueError, AttributeError, OverflowError):
             raise self._unusable("an answer of another form") from None
 
     def _asked(self, path: str, arguments: Mapping[str, str]) -> Any:
@@ -138,7 +138,7 @@ class Client:
             if whole["status"] != "success":
                 raise self._unusable(_words(str(whole.get("error", "an error"))))
             return whole["data"]
-        except (ValueError, KeyError, TypeError, AttributeError):
+        except (ValueError, KeyError, TypeError, AttributeError, RecursionError):
             raise self._unusable("no answer of a Prometheus") from None
 
     def _unusable(self, what: str) -> PrometheusUnavailable:
@@ -151,7 +151,7 @@ def _why(error: Exception) -> str:
         with error:
             try:
                 told = json.loads(error.read(MOST_WORDS * 100))["error"]
-            except (OSError, ValueError, KeyError, TypeError, http.client.HTTPException):
+            except (OSError, ValueError, KeyError, TypeError, RecursionError, http.client.HTTPException):
                 told = error.reason
         return _words(f"status {error.code}, {told}")
     if isinstance(error, TimeoutError):

@@ -9,13 +9,15 @@ from dataclasses import replace
 import numpy as np
 
 from modelwatch import names
+from modelwatch.errors import fault
 from modelwatch.names import Metric
 from modelwatch.schema import ModelSchema
 from modelwatch.signals.core import MODEL, VERSION, increase, increase_from_birth
 from modelwatch.signals.service import MINUTE_TABLES
-from modelwatch.sources.prometheus.client import Series
+from modelwatch.sources.prometheus.client import PrometheusUnavailable, Series
 from modelwatch.tally import Labels, Table, TableSchema, Tally
 
+MOST = 2.0**63  # a count that is no more than this is an int64
 TABLE = "counted"  # the label that tells the tables of one answer apart
 HISTOGRAMS = (names.DURATION, names.CONFIDENCE, names.PREDICTION_VALUE, names.FEATURE_VALUE)
 #: Exist from the start, at 0; series of all others begin with their first count.
@@ -68,7 +70,7 @@ def schemas_of(base: ModelSchema, found: Iterable[Series], versions: Iterable[st
     edges: dict[tuple[str, str, str], set[float]] = {}
     for labels in (one.labels for one in found):
         key = labels.get(VERSION, ""), labels.get(TABLE, ""), labels.get("feature_name", "")
-        edges.setdefault(key, set()).add(float(labels["le"]))
+        edges.setdefault(key, set()).add(_edge(labels))
     made = {}
     for version in versions:
 
@@ -82,6 +84,14 @@ def schemas_of(base: ModelSchema, found: Iterable[Series], versions: Iterable[st
             value_edges=on(names.PREDICTION_VALUE) or base.value_edges,
         )  # fmt: skip
     return made
+
+
+def _edge(labels: Mapping[str, str]) -> float:
+    try:
+        return float(labels["le"])
+    except (KeyError, ValueError):
+        given, expected = labels.get("le"), "the upper bound of a bucket"
+        raise PrometheusUnavailable(fault("prometheus", "le", given, expected, "Look at what relabels it.")) from None
 
 
 class Answers:
@@ -102,13 +112,14 @@ class Answers:
         tally, upto = Tally(), dict[tuple[str, Labels], dict[float, float]]()
         for labels, value in mine:
             table = tables.get(labels.get(TABLE, ""))
-            if table is None or not math.isfinite(value):
+            if table is None or not abs(value) < MOST:
                 continue
             if table.name not in tally.tables:
                 tally.tables[table.name] = Table(table.fingerprint, table.width, table.sums)
             row = tuple(labels.get(name, "") for name in table.labels)
-            if "le" in labels:
-                upto.setdefault((table.name, row), {})[float(labels["le"])] = value
+            if table.edges:
+                if row in table.rows or not table.rows:  # a feature that the configuration has no more has no edges
+                    upto.setdefault((table.name, row), {})[_edge(labels)] = value
             else:
                 tally.tables[table.name].count(row, round(value))
         for (name, row), cumulative in upto.items():
