@@ -417,6 +417,23 @@ def test_any_number_may_be_odd(status: Sample, sample_quality: Sample, odd: Any,
     assert not re.search(r"\b(nan|inf|None|True)\b", shown)
 
 
+def test_two_classes_have_f1_and_roc_auc_without_labels(status: Sample, sample_quality: Sample) -> None:
+    """Each with its interval and what labels show; what is odd or missing is left out."""
+    figure = {"value": 0.8125, "low": 0.79, "high": 0.83}
+    binary = {"n": 4000, "f1": figure, "roc_auc": figure, "measured": {"f1": {"value": 0.8}, "roc_auc": None}}
+    for held, expected in (
+        (binary, True),
+        ({**binary, "f1": 3, "roc_auc": None}, False),
+        ("odd", False),
+        (None, False),
+    ):
+        now = status(sample_quality() | {"binary": held})
+        now["models"][0]["estimate"] = {"value": 0.9, "low": 0.88, "high": 0.92, "n": 5000, "words": "it is a view"}
+        text = told(quality_fragments(now)["accuracy"])
+        assert ("F1of 4,000 samples of the last day; labels show 0.8000.8120.790–0.830" in text) is expected
+        assert ("ROC AUCof 4,000 samples of the last day; no labels yet0.8120.790–0.830" in text) is expected
+
+
 # ---- dots
 
 

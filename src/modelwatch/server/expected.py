@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any, NamedTuple
 
 from markupsafe import Markup
@@ -22,6 +22,7 @@ class Expected(NamedTuple):
     of: str
     note: str
     picture: Markup
+    more: Sequence[tuple[str, str, str, str]] = ()  # title, of what, value, interval: of a classifier of two classes
 
 
 def expected(model: Plain | None, ends: dots.Scale) -> Expected | None:
@@ -40,4 +41,23 @@ def expected(model: Plain | None, ends: dots.Scale) -> Expected | None:
         f"of {plural(finite(held.get('n')), 'answer', 'answers')} of the last day",
         f"{before}Estimated from how sure the model is: {words}.",
         Markup(dots.row(dots.Mark(value, low, high), ends, young=True)),
+        _more(((model or {}).get("quality") or {}).get("binary")),
     )
+
+
+def _plain(held: Any) -> Plain:
+    return held if isinstance(held, Mapping) else {}
+
+
+def _more(binary: Any) -> list[tuple[str, str, str, str]]:
+    """Return F1 and ROC AUC to be expected of a classifier of two classes, beside what labels show."""
+    rows = []
+    for name, title in (("f1", "F1"), ("roc_auc", "ROC AUC")):
+        one = _plain(_plain(binary).get(name))
+        value, low, high = (finite(one.get(each)) for each in ("value", "low", "high"))
+        if value is not None and low is not None and high is not None:
+            shown = finite(_plain(_plain(binary.get("measured")).get(name)).get("value"))
+            labels = "no labels yet" if shown is None else f"labels show {shown:.3f}"
+            of = f"of {plural(finite(binary.get('n')), 'sample', 'samples')} of the last day; {labels}"
+            rows.append((title, of, f"{value:.3f}", f"{low:.3f}–{high:.3f}"))
+    return rows

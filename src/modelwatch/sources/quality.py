@@ -9,13 +9,16 @@ from typing import TYPE_CHECKING, Any
 
 from modelwatch.errors import ModelwatchError
 from modelwatch.quality import quality
+from modelwatch.reference import Reference
+from modelwatch.sources.binary import binary
 
 if TYPE_CHECKING:
     from modelwatch.config import Config, ModelConfig
     from modelwatch.groundtruth.store import Store
 
 EVERY_S = 10.0
-DEPLOYS_S = 30 * 86_400.0  # deploys that are shown
+DAY_S = 86_400.0
+DEPLOYS_S = 30 * DAY_S  # deploys that are shown
 MOST_LABELS = 50_000  # the latest; a view over more would be no other
 
 
@@ -40,6 +43,7 @@ class QualitySource:
         self.store, self.models, self.clock, self.every_s = store, models, clock, every_s
         self._lock = threading.Lock()
         self._found: dict[str, tuple[float, dict[str, Any]]] = {}
+        self._references: dict[str, Reference] = {}
 
     @classmethod
     def from_config(cls, config: Config, every_s: float = EVERY_S) -> QualitySource | None:
@@ -61,7 +65,8 @@ class QualitySource:
         `state` is "ok", or "unavailable" with a `reason`. `views` is `Quality.to_dict()`; `waiting` says how many
         samples wait for a label, `oldest_waiting_s` for how long the oldest has, `labelled` how many have one.
         `deploys` are those of 30 days that somebody has told of, the latest first.
-        `objective`, `window`, `segment` and `sampling` are those of the configuration.
+        `objective`, `window`, `segment` and `sampling` are those of the configuration. `binary` is what to expect of a
+        classifier of two classes without labels, by its sampled predictions of the last day; see `binary`.
         """
         settings = self.models.get(model)
         if settings is None:
@@ -79,6 +84,7 @@ class QualitySource:
             rows = self.store.rows(model.name, last=MOST_LABELS, by="labelled")
             counts = self.store.counts(model.name)
             told = self.store.deploys(model.name, now - DEPLOYS_S)
+            without = self._without_labels(model, now)
         except ModelwatchError as error:
             return {"state": "unavailable", "reason": str(error)}
         size = model.ground_truth.window
@@ -103,7 +109,16 @@ class QualitySource:
             "oldest_waiting_s": None if oldest is None else max(0.0, now - oldest),
             "views": views.to_dict(),
             "deploys": [deploy.to_dict() for deploy in told],
+            "binary": without,
         }
+
+    def _without_labels(self, model: ModelConfig, now: float) -> dict[str, Any] | None:
+        if len(model.classes) != 2 or model.reference is None:
+            return None
+        if model.name not in self._references:
+            self._references[model.name] = Reference.load(model.reference)
+        rows = self.store.rows(model.name, model.version, since=now - DAY_S, last=MOST_LABELS, unlabelled=True)
+        return binary(rows, model.classes, self._references[model.name])
 
     def close(self) -> None:
         """Close the store."""

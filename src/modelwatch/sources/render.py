@@ -39,6 +39,7 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
         lines += [_reading_line(reading) for reading in model["readings"]]
         lines += _quality_lines(model["quality"])
         lines += _estimate_lines(model["estimate"])
+        lines += _binary_lines(model["quality"])
         lines += _drift_lines(model["drift"])
         details = model["details"]
         busy = details["in_progress"]
@@ -63,6 +64,23 @@ def _estimate_lines(estimate: Mapping[str, Any] | None) -> list[str]:
     value, low, high = (f"{100 * estimate[name]:.1f}" for name in ("value", "low", "high"))
     told = f"{low} to {high} % ({estimate['n']:,} predictions of the last day; labels will confirm it)"
     return [f"  {'Accuracy, expected':<28}{value + ' %':<14}{told}"]
+
+
+def _binary_lines(quality: Mapping[str, Any] | None) -> list[str]:
+    """Return what to expect of a classifier of two classes by its sampled predictions, beside what labels show."""
+    found: Mapping[str, Any] | None = (quality or {}).get("binary")
+    lines: list[str] = []
+    if found is None:
+        return lines
+    for name, title in (("accuracy", "Accuracy"), ("f1", "F1"), ("roc_auc", "ROC AUC")):
+        one, measured = found[name], (found["measured"] or {}).get(name)
+        if one is not None:
+            told = f"{one['low']:.3f} to {one['high']:.3f} ({found['n']:,} samples of the last day"
+            told += (
+                f"; {found['measured']['n']:,} labels show {measured['value']:.3f})" if measured else "; no labels yet)"
+            )
+            lines.append(f"  {title + ', without labels':<28}{one['value']:<14.3f}{told}")
+    return lines
 
 
 def _quality_lines(quality: Mapping[str, Any] | None) -> list[str]:
