@@ -19,6 +19,7 @@ from hypothesis import strategies as st
 from modelwatch.groundtruth.queue import claim, history, undo
 from modelwatch.groundtruth.store import RETENTION_S, YOUNG_S, Labelled, Sample, Store, TrueLabel
 from modelwatch.groundtruth.views import Rows
+from modelwatch.quality import quality
 from truth import NOW, Time, number, sample
 
 Opener = Callable[[str], Store]
@@ -291,12 +292,28 @@ def replay(url: str, events: list[Any], order: list[int], parts: int) -> tuple[l
     return rows, first
 
 
+def views(url: str) -> dict[str, Any]:
+    """Return every number of the views of quality over a store, by its place."""
+    store = Store.open(url, clock=Time())
+    found = quality(store.rows("sentiment"), NOW, classes=("positive", "negative"), lasts=(2, 5), minimum=1)
+    store.close()
+
+    def flat(held: Any, place: str) -> dict[str, Any]:
+        if isinstance(held, dict):
+            return {k: v for name, one in held.items() for k, v in flat(one, f"{place}.{name}").items()}
+        if isinstance(held, list):
+            return {k: v for i, one in enumerate(held) for k, v in flat(one, f"{place}.{i}").items()}
+        return {place: held}
+
+    return flat(found.to_dict(), "")
+
+
 @settings(max_examples=40, suppress_health_check=[HealthCheck.function_scoped_fixture])
 @given(events=EVENTS, data=st.data())
 def test_any_order_gives_the_same_rows(
     tmp_path_factory: pytest.TempPathFactory, events: list[Any], data: st.DataObject
 ) -> None:
-    """Samples and labels in any order, some twice, with restarts between: the same rows, the same number counted."""
+    """Samples and labels in any order, some twice, with restarts between: the same rows, counts and views."""
     folder = tmp_path_factory.mktemp("orders")
     order = data.draw(st.permutations(range(len(events))))
     again = order + data.draw(st.lists(st.sampled_from(order), max_size=5))
@@ -304,6 +321,11 @@ def test_any_order_gives_the_same_rows(
     straight = replay(f"sqlite:///{folder / 'one.db'}", events, list(range(len(events))), 1)
     shuffled = replay(f"sqlite:///{folder / 'two.db'}", events, again, parts)
     assert shuffled == straight
+    one, two = (views(f"sqlite:///{folder / name}") for name in ("one.db", "two.db"))
+    assert one.keys() == two.keys()
+    for name, value in one.items():
+        is_number = isinstance(value, (int, float)) and not isinstance(value, bool)
+        assert two[name] == (pytest.approx(value, rel=1e-12, abs=1e-12) if is_number else value), name
     said = {(e[1], e[2], e[3]) for e in events if e[0] == "label"}
     assert straight[1] == len({e[1] for e in events if e[0] == "sample"} & {one[0] for one in said})
 
