@@ -115,10 +115,15 @@ def _objectives(state: Plain) -> list[dict[str, Any]]:
 
 def _refused(state: Plain) -> list[dict[str, Any]]:
     return [
-        _one("info", "refused", one["where"], f"{one['count']} values of {one['where']} were left out: {one['kind']}")
+        _one("info", "refused", one["where"], _left_out(one))
         for one in state["data_quality"]["refused"]
         if one["where"] != "feature"  # those are told by feature
     ]
+
+
+def _left_out(one: Plain) -> str:
+    values = "1 value was" if one["count"] == 1 else f"{one['count']} values were"
+    return f"{one['where']}: {values} left out: {one['kind']}"
 
 
 def verdict_of(state: Plain, findings: Sequence[Plain]) -> dict[str, Any]:

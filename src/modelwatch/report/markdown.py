@@ -67,7 +67,8 @@ def _findings(found: Sequence[Plain]) -> Iterator[str]:
         yield "## What was found"
         yield ""
         for one in found[:SHOWN]:
-            yield f"- **{_WORDS[one['severity']]}**: {_text(one['words'], 400)}"
+            word = "Note" if one["what"] in ("unlike", "refused") else _WORDS[one["severity"]]
+            yield f"- **{word}**: {_text(one['words'], 400)}"
         yield from _rest(len(found))
 
 
