@@ -5,13 +5,14 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import sqlite3
 import sys
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated, Any, NoReturn
 
 from modelwatch.demo.incidents import SCRIPTS
-from modelwatch.errors import ConfigError, MissingExtra, ModelwatchError
+from modelwatch.errors import ConfigError, ModelwatchError, fault
 
 if TYPE_CHECKING:
     from modelwatch.config import Config
@@ -175,7 +176,7 @@ def alerts_test(
     except ConfigError:
         raise
     except ModelwatchError as error:
-        _fail(error, FAILED)
+        _fail(error)
     typer.echo(f"{receiver}: delivered")
 
 
@@ -190,8 +191,9 @@ def alerts_acknowledge(
     from modelwatch.notify.commands import acknowledge
 
     n = acknowledge(config, alert, model, by)
+    if not n:
+        _fail(ModelwatchError(f"{alert}: does not fire, so nobody need look after it. See `modelwatch alerts`."))
     typer.echo(f"{alert}: {n} acknowledged")
-    raise typer.Exit(OK if n else FAILED)
 
 
 @alerts_app.command("silence")
@@ -241,9 +243,11 @@ def slo(
     from modelwatch.slo import Period, slo_document
     from modelwatch.sources.evaluated import host_slos, is_broken, slo_json, slo_table
 
+    if month and period is not None:
+        raise ConfigError(fault("slo", "--period", period, "no other period beside --month", "Leave one of them out."))
     found, over = load_config(config, secrets=False), "month" if month else period
     with _told():
-        standing = host_slos(found, _counts(found, live, prometheus), Period.of(over) if over else None)
+        standing = host_slos(found, _counts(found, live, prometheus), None if over is None else Period.of(over))
     if document:
         typer.echo("\n".join(slo_document(found, found.models[name], standing[name]) for name in found.models))
     else:
@@ -362,8 +366,12 @@ def stack_up(
     config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
     state: _State = _STATE,
     docker: Annotated[bool, typer.Option("--docker/--no-docker", help="Use Docker when its engine answers.")] = True,
-    prometheus_port: Annotated[int, typer.Option(help="Port of Prometheus on 127.0.0.1, without Docker.")] = 9090,
-    alertmanager_port: Annotated[int, typer.Option(help="Port of Alertmanager on 127.0.0.1, without Docker.")] = 9093,
+    prometheus_port: Annotated[
+        int, typer.Option(help="Port of Prometheus on 127.0.0.1, without Docker.", min=1, max=65_535)
+    ] = 9090,
+    alertmanager_port: Annotated[
+        int, typer.Option(help="Port of Alertmanager on 127.0.0.1, without Docker.", min=1, max=65_535)
+    ] = 9093,
 ) -> None:
     """Start Prometheus and Alertmanager with all rules; with Docker also Grafana, the service and its pages."""
     from modelwatch.stack import up
@@ -450,19 +458,31 @@ def _source(config: Path, live: Path | None) -> StatusSource:
         from modelwatch.config import load_config
 
         source = StatusSource.from_config(load_config(config, secrets=False), live)
-    if not source.live.exists():
+    _must_exist(source.live)
+    return source
+
+
+def _must_exist(live: Path) -> None:
+    if not live.exists():
         raise ConfigError(
-            f"live: {str(source.live)!r} does not exist; expected the live.db of a service. "
+            f"live: {str(live)!r} does not exist; expected the live.db of a service. "
             "Start the service, or name its file with --live."
         )
-    return source
 
 
 def _counts(config: Config, live: Path | None, prometheus: str | None) -> Looked:
     from modelwatch.sources.evaluated import HostCounts
 
     if prometheus is None:
-        return HostCounts(live or config.live)
+        if live is not None:  # one that somebody named; that of the configuration may be yet to come
+            _must_exist(live)
+        try:
+            return HostCounts(live or config.live)
+        except sqlite3.Error as error:
+            expected = "the live.db of a service"
+            _fail(
+                ModelwatchError(fault("live", str(live or config.live), str(error), expected, "Name it with --live."))
+            )
     from modelwatch.sources.prometheus import Client, PrometheusCounts
 
     return PrometheusCounts(config, Client(prometheus))
@@ -484,27 +504,36 @@ def _told() -> Iterator[None]:
     try:
         yield
     except PrometheusUnavailable as error:
-        _fail(error, FAILED)
+        _fail(error)
 
 
 def main() -> None:
     """Run a command; an error is one line and an exit code."""
     try:
         app(standalone_mode=True)
-    except (ConfigError, MissingExtra) as error:
-        _fail(error, USAGE)
     except ModelwatchError as error:
         _fail(error, USAGE)
     except BrokenPipeError:
         sys.stderr.close()  # `modelwatch status | head`
     except KeyboardInterrupt:
         sys.exit(130)
+    except OSError as error:
+        if error.filename is None:
+            _fail(error)
+        words = f"{error.filename}: cannot be used ({error.strerror}). Name another, or see who may read and write it."
+        _fail(error, USAGE, words)
+    except Exception as error:  # noqa: BLE001 - what nobody foresaw is a line, too
+        _fail(error)
 
 
-def _fail(error: ModelwatchError, code: int) -> None:
+def _fail(error: Exception, code: int = FAILED, words: str = "") -> NoReturn:
+    """End with one line: the words, those of an error of ours, or how to find out more of another."""
     if os.environ.get("MODELWATCH_DEBUG"):
         raise error
-    sys.stderr.write(f"{error}\n")
+    if not words and not isinstance(error, ModelwatchError):
+        told = " ".join(str(error).split())
+        words = f"modelwatch: {type(error).__name__}: {told}. Run `modelwatch --debug …` to see where, and report it."
+    sys.stderr.write(f"{words or error}\n")
     sys.exit(code)
 
 

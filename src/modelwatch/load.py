@@ -48,6 +48,8 @@ class Plan:
         for name in ("threshold_s", "start", "most", "step_s", "total_s"):
             if not 0 < getattr(self, name) < float("inf"):
                 raise ConfigError(fault("load", name, getattr(self, name), "a number above 0", "Give another."))
+        if not 0 < self.objective < 1:
+            raise ConfigError(fault("load", "objective", self.objective, "a ratio between 0 and 1", "Write 0.95."))
 
 
 @dataclass(frozen=True)

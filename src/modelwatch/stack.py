@@ -132,7 +132,7 @@ def down(state: Path = STATE) -> list[str]:
             if _is_ours(pid, state):
                 os.kill(pid, signal.SIGKILL)
             stopped.append(name)
-    with contextlib.suppress(FileNotFoundError):
+    with contextlib.suppress(FileNotFoundError, NotADirectoryError):
         (state / PROCESSES).unlink()
     return stopped
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 import os
 import time
@@ -310,7 +311,8 @@ def write_profile(reference: Reference, path: Path) -> None:
         draft.write_text(reference.to_json(), encoding="utf-8")
         draft.replace(path)
     except OSError as error:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a path that leads through a file
+            draft.unlink(missing_ok=True)
         raise ConfigError(f"{path}: cannot be written ({error.strerror}). Name a file in a folder of yours.") from None
 
 

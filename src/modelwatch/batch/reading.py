@@ -82,6 +82,10 @@ class _readable:  # noqa: N801  # a context, not a thing
         return None
 
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
+        if isinstance(error, FileNotFoundError):
+            raise ConfigError(
+                f"{self.path}: cannot be read (no file is there); expected a CSV file with a header, or parquet. Name one."
+            ) from None
         if isinstance(error, (OSError, ValueError)) or type(error).__module__.startswith("pyarrow"):
             what = " ".join(ROW.sub(r"\1", str(error)).split())
             raise ConfigError(

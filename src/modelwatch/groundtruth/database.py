@@ -31,6 +31,7 @@ STATEMENT_S = 60
 MEETINGS = 8  # how often a transaction that met another one is tried again
 LOG_PAGES = 2000  # of a file's log; the label that makes it longer writes them to their places, which takes a while
 BEGIN = "modelwatch.begin"  # how the next transaction of a connection to SQLite begins
+QUICK = "modelwatch.quick"  # whether commits of a connection to SQLite wait for the disk no more
 MEMORY = (None, "", ":memory:")
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
@@ -109,11 +110,20 @@ class Database:
         """
         return self._run(work, writes=True)
 
-    def _run(self, work: Callable[[Connection], Answer], *, writes: bool) -> Answer:
+    def write_quickly(self, work: Callable[[Connection], Answer]) -> Answer:
+        """Run `work` as `write` does, but do not wait for the disk: the end of the machine may undo it, nothing else.
+
+        Raises
+        ------
+        as `write`.
+        """
+        return self._run(work, writes=True, quick=True)
+
+    def _run(self, work: Callable[[Connection], Answer], *, writes: bool, quick: bool = False) -> Answer:
         for left in reversed(range(MEETINGS)):
             opened = self.open()
             try:
-                answer = self._transact(opened, work, writes=writes)
+                answer = self._transact(opened, work, writes=writes, quick=quick)
             except DBAPIError as error:
                 if not (left and _met_another(error)):
                     raise self._unavailable(error) from None
@@ -126,14 +136,20 @@ class Database:
                 return answer
         raise StoreUnavailable(f"store: {self.where!r} is replaced again and again. Find out who does that.")
 
-    def _transact(self, opened: _Opened, work: Callable[[Connection], Answer], *, writes: bool) -> Answer:
+    def _transact(
+        self, opened: _Opened, work: Callable[[Connection], Answer], *, writes: bool, quick: bool = False
+    ) -> Answer:
         try:
             connection = opened.kept.pop()
         except IndexError:
             connection = (opened.engine if writes else opened.reading).connect()
         try:
             connection.info[BEGIN] = "BEGIN IMMEDIATE" if writes else "BEGIN"
+            if self.engine_name == "sqlite":
+                _wait_for_disk(connection, quick=quick)
             with connection.begin():
+                if quick and self.engine_name == "postgresql":
+                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
                 answer = work(connection)
         except BaseException:
             connection.close()
@@ -201,8 +217,10 @@ class Database:
         secret = self.url.password
         if secret:
             words = words.replace(str(secret), "***")
-        words = fault("store", f"answer of {self.where!r}", words, "a store that can be written", "It is tried again.")
-        unavailable = StoreUnavailable(words)
+        remedy = "See that it runs and may be written; a service tries again by itself."
+        unavailable = StoreUnavailable(
+            fault("store", f"answer of {self.where!r}", words, "a store that can be written", remedy)
+        )
         unavailable.busy = isinstance(error, DBAPIError) and (_is_locked(error) or _met_another(error))
         unavailable.refused = isinstance(error, (DataError, IntegrityError))
         return unavailable
@@ -285,6 +303,14 @@ def _begin_sqlite(connection: Connection) -> None:
         db.execute(begin)
     except connection.dialect.loaded_dbapi.Error as error:
         raise as_sqlalchemy(connection, begin, error) from error
+
+
+def _wait_for_disk(connection: Connection, *, quick: bool) -> None:
+    """Let the next commits wait until they are on the disk, or not; the connection remembers which."""
+    if connection.info.get(QUICK, False) is not quick:
+        db: Any = connection.connection.dbapi_connection
+        db.execute(f"PRAGMA synchronous={'NORMAL' if quick else 'FULL'}")
+        connection.info[QUICK] = quick
 
 
 def _prepare_postgres(db: Any, busy_s: float) -> None:

@@ -56,7 +56,7 @@ def _written(
     given: dict[str, str | None], *, force: bool,
 ) -> Iterator[str]:  # fmt: skip
     from modelwatch.batch.profile import write_profile
-    from modelwatch.onboarding.inference import MODEL_FILES, Found, name_of, of_data, of_estimator
+    from modelwatch.onboarding.inference import MODEL_FILES, Found, file_of, name_of, of_data, of_estimator
     from modelwatch.onboarding.writing import code_to_paste, config_text
 
     if output.exists() and not force:
@@ -68,7 +68,7 @@ def _written(
         found = of_estimator(source, data, given, name=model, say=_progress)
     else:
         found = of_data(source, given, name=model, say=_progress)
-    reference = None if found.reference is None else Path("reference") / f"{found.name}.json"
+    reference = None if found.reference is None else Path("reference") / file_of(found.name)
     text = config_text(found, service or name_of(Path.cwd()), None if reference is None else reference.as_posix())
     parse_config(text, str(output), root=output.resolve().parent)  # whatever is wrong is wrong before it is written
     if reference is not None and found.reference is not None:

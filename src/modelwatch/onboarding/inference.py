@@ -63,6 +63,18 @@ def name_of(path: Path) -> str:
     return re.sub(r"[^a-z0-9]+", "_", stem).strip("_") or "model"
 
 
+def file_of(name: str) -> str:
+    """Return the file name of a model's profile: the model may be called what no file can, or what leaves the folder.
+
+    Examples
+    --------
+    >>> file_of("churn"), file_of("../up"), file_of("a b/c")
+    ('churn.json', 'up.json', 'a_b_c.json')
+    """
+    stem = re.sub(r"[^\w.-]+", "_", name).strip("._") or "model"
+    return f"{stem}.json"
+
+
 def of_data(path: Path, given: Mapping[str, str | None], *, name: str | None = None, say: Say | None = None) -> Found:
     """Return what a data file tells.
 

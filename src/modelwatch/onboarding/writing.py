@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import math
 
-from modelwatch.onboarding.inference import SMALLER_BY, Found
+from modelwatch.onboarding.inference import SMALLER_BY, Found, file_of
 
 MOST_SHOWN = 3  # features in the code to paste
 
@@ -68,7 +68,7 @@ def config_text(found: Found, service: str, reference: str | None) -> str:
         parts.append(f"    reference: {_scalar(reference)}   # what they were in training: `modelwatch profile`\n")
     else:
         parts.append(
-            f"    # reference: reference/{found.name}.json   # `modelwatch profile DATA -o FILE`: drift needs it\n"
+            f"    # reference: reference/{file_of(found.name)}   # `modelwatch profile DATA -o FILE`: drift needs it\n"
         )
     if found.segment is not None:
         parts.append(f"    segment: {_scalar(found.segment)}\n")
