@@ -242,6 +242,8 @@ def test_every_commit_reaches_the_disk(store: Store, postgres: Postgres) -> None
         store.close()
         postgres.run("ALTER DATABASE postgres SET synchronous_commit = off")
     assert store.database.read(setting) in ([2, "wal"], "on")
+    assert store.database.write_quickly(setting) in ([1, "wal"], "off")  # leases, which may be forgotten
+    assert store.database.write(setting) in ([2, "wal"], "on")
 
 
 def test_a_store_in_memory(time: Callable[[], float]) -> None:

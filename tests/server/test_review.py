@@ -17,10 +17,11 @@ from starlette.routing import Mount
 from starlette.types import ASGIApp
 
 from modelwatch import Monitor
+from modelwatch.errors import StoreUnavailable
 from modelwatch.groundtruth import queue
 from modelwatch.groundtruth.reviewers import done, hold, waiting
 from modelwatch.groundtruth.store import Store
-from modelwatch.server.desk import PEEKED, Desk
+from modelwatch.server.desk import PEEKED, Desk, Turn
 from modelwatch.server.forms import REVIEWER, SESSION
 from modelwatch.server.web import pages_app
 from server.test_pages import HOSTILE, Reader, told
@@ -316,6 +317,52 @@ def test_the_api_does_what_the_page_does(host: Host) -> None:
         assert set(answer.json()) == {"error"}
         assert answer.json()["error"]["code"] == name
     assert browser.api("label", model="m", request_id="0" * 32, label="negative").json() == {"state": "unknown_id"}
+
+
+def test_an_answer_brings_the_next_sample_along_if_it_is_asked_to(host: Host) -> None:
+    """The same as asking for it: as JSON, or as parts of the page; held for one reviewer only; without asking none."""
+    ana, ben = Browser(host.app, "ana"), Browser(host.app, "ben")
+    mine = ana.send("GET", "/api/review?model=m").json()["sample"]["request_id"]
+    ana.api("label", model="m", request_id=mine, label="negative")
+    assert waiting(host.store, "m").claimed == 1, "ben's alone"
+    answer = ana.api("undo", model="m", next="sample").json()
+    assert (answer["state"], answer["next"]["sample"]["input"]) == ("undone", "one")
+    answer = ana.api("label", model="m", request_id=mine, label="negative", next="sample").json()
+    age = {"oldest_waiting_s": pytest.approx(answer["next"]["oldest_waiting_s"], abs=60)}
+    assert answer == {"state": "matched", "next": ana.send("GET", "/api/review?model=m").json() | age}
+    assert (answer["next"]["sample"]["input"], answer["next"]["labelled_today"]) == ("three", 1)
+    held = answer["next"]["sample"]["request_id"]
+    answer = ana.api("peek", model="m", request_id=held, next="sample").json()
+    assert (answer["state"], answer["next"]["sample"]["prediction"]) == ("peeked", "positive")
+    answer = ana.api("skip", model="m", request_id=held, next="page").json()
+    assert "1 sample is with other reviewers" in told(answer["next"]["item"])
+    ben.press("skip")
+    answer = ana.api("undo", model="m", next="page").json()
+    assert set(answer["next"]) == {"item", "why"}
+    assert mine in answer["next"]["item"]
+    others: list[Any] = ["named", None, 3, {"a": 1}, [], "next"]
+    for wanted in others:
+        assert ana.api("peek", model="m", request_id=mine, next=wanted).json() == {"state": "peeked"}
+    refused = ana.api("label", model="m", request_id=mine, label="so-so", next="sample")
+    assert (refused.status_code, set(refused.json())) == (422, {"error"})
+
+
+class Blinded(Desk):
+    """A desk whose store fails as soon as the label is saved."""
+
+    def turn(self, model: str, reviewer: str) -> Turn:
+        """Tell that nothing can be read."""
+        raise StoreUnavailable("store: it is away.")
+
+
+def test_a_label_that_is_saved_is_answered_even_if_the_next_sample_cannot_be_told(host: Host) -> None:
+    """The label counts; `next` is null, and the page asks again by itself."""
+    browser = Browser(host.app, "ana")
+    held = browser.fields()["request_id"]
+    browser.app = pages_app(lambda: {"models": [], "now": 0.0}, Blinded(host.desk.reviews))
+    answer = browser.api("label", model="m", request_id=held, label="negative", next="sample")
+    assert answer.json() == {"state": "matched", "next": None}
+    assert host.store.rows("m").labels.tolist() == ["negative"]
 
 
 def test_nobody_in_particular_gets_nothing(host: Host) -> None:

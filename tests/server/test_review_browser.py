@@ -86,6 +86,9 @@ def test_three_samples_by_keyboard(browser: Hands, serve: Serve, host: Host) -> 
     press(browser, "1")
     sees(browser, "two")
     assert browser.see("window.kept")
+    asked = browser.see("performance.getEntriesByType('resource').map(e => e.name).join(' ')")
+    assert asked.count("/api/review/") == 7, "one request a key"
+    assert "item=1" not in asked, "the answer brings the next sample along"
     assert browser.problems == []
     found = host.store.rows("m")
     assert found.labels.tolist() == ["negative"]

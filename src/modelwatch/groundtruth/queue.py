@@ -30,14 +30,14 @@ def claim(store: Store, reviewer: str, model: str | None = None, lease_s: float 
     """Return up to `n` samples without a label, which nobody else is given for `lease_s` seconds.
 
     What the reviewer holds already comes first, and is held anew: a page that is loaded again shows the same items.
-    Then, of each model, the oldest.
+    Then, of each model, the oldest. Nothing waits for the disk: a machine that loses its power forgets who holds what.
 
     Raises
     ------
     StoreUnavailable, NewerFormat   none is held.
     """
     name = safe(reviewer) or ""
-    return store.database.write(lambda connection: _claim(connection, name, model, lease_s, n, store.clock()))
+    return store.database.write_quickly(lambda connection: _claim(connection, name, model, lease_s, n, store.clock()))
 
 
 def _claim(

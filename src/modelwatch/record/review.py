@@ -229,9 +229,11 @@ class Review:
         if self.signer is None:
             self.signer = signer_of(self.writer.store)  # else every id would be told to be of nobody
         known = [self._known(said.request_id, trusted=trusted) for said in given]
-        if any(raw is not None and issued_at is None for raw, issued_at in known):
+        ids = [raw for raw, _ in known if raw is not None]
+        models = models_of(self.writer.store, ids)
+        if any(raw is not None and issued_at is None and raw not in models for raw, issued_at in known):
             self.writer.flush(FLUSH_S)  # an id without a signature may be of nobody: its sample must be there
-        models = models_of(self.writer.store, [raw for raw, _ in known if raw is not None])
+            models = models_of(self.writer.store, ids)
         answers: list[str | UnknownLabel] = ["unknown_id"] * len(given)
         labels: list[tuple[int, TrueLabel]] = []
         for at, (said, (raw, issued_at)) in enumerate(zip(given, known, strict=True)):

@@ -41,7 +41,8 @@ class Call(NamedTuple):
 
 _NAMED = {"model": TEXT, "version": TEXT, "now": NUMBER}
 _SAID = _object("state", state=TEXT)
-_REVIEW = {"csrf": TEXT, "model": TEXT, "reviewer": TEXT}
+_REVIEW = {"csrf": TEXT, "model": TEXT, "reviewer": TEXT, "next": {"enum": ["sample", "page"]}}
+_REVIEWED = _object("state", state=TEXT, next=MAYBE)
 SCHEMAS: dict[str, Schema] = {
     "Error": _object("error", error=_object("code message", code=TEXT, message=TEXT)),
     "Reading": _object(
@@ -94,12 +95,12 @@ CALLS = (
         "history", history=_list(OBJECT))),
     Call("post", "/api/review/name", "Give the name of the reviewer.", (), _SAID, _object(
         "name", name=TEXT, csrf=TEXT)),
-    Call("post", "/api/review/label", "Say what the truth is.", (), _SAID, _object(
+    Call("post", "/api/review/label", "Say what the truth is.", (), _REVIEWED, _object(
         "request_id label", request_id=TEXT, label={}, note=TEXT, **_REVIEW)),
-    Call("post", "/api/review/skip", "Leave a sample to somebody else.", (), _SAID, _object(
+    Call("post", "/api/review/skip", "Leave a sample to somebody else.", (), _REVIEWED, _object(
         "request_id", request_id=TEXT, note=TEXT, **_REVIEW)),
-    Call("post", "/api/review/undo", "Take the last label back.", (), _SAID, _object("", **_REVIEW)),
-    Call("post", "/api/review/peek", "Ask for the answer of the model.", (), _SAID, _object(
+    Call("post", "/api/review/undo", "Take the last label back.", (), _REVIEWED, _object("", **_REVIEW)),
+    Call("post", "/api/review/peek", "Ask for the answer of the model.", (), _REVIEWED, _object(
         "request_id", request_id=TEXT, **_REVIEW)),
     Call("post", "/api/alerts/acknowledge", "Say that somebody looks after what fires.", (), _object(
         "state acknowledged", state=TEXT, acknowledged=COUNT),
@@ -157,6 +158,8 @@ _ABOUT = (
 def _operation(call: Call) -> Schema:
     changes = call.method == "post"
     codes = ("400", "401", "403", "404", "413", "415", "422", "503") if changes else ("401", "403", "404", "503")
+    if "request_id" in call.picks:
+        codes = (*codes, "422")
     found: Schema = {
         "summary": call.summary,
         "operationId": f"{call.method}{call.path.removesuffix('.json').replace('/', '_')}",

@@ -11,7 +11,7 @@ from starlette.requests import Request
 from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
-from modelwatch.errors import UnknownLabel
+from modelwatch.errors import ModelwatchError, UnknownLabel
 from modelwatch.groundtruth.store import REQUEST_ID
 from modelwatch.server.answers import base_of, error_of, guarded, html, json_of
 from modelwatch.server.forms import (
@@ -39,6 +39,7 @@ if TYPE_CHECKING:
     from modelwatch.server.desk import Desk, Turn
 
 ACTIONS = ("name", "label", "skip", "undo", "peek")
+NEXT = ("sample", "page")  # what an answer of the API may bring along
 LONGEST_NOTE = 1500  # characters; with what is written down besides, the store keeps 2,000
 
 
@@ -149,8 +150,7 @@ class _Routes:
         if "item" in request.query_params and self.desk and place.model and session and reviewer:
             turn = self.desk.turn(place.model, reviewer)
             said = request.query_params.get("said", "")
-            parts["why"] = why(place.chosen, turn)
-            parts["item"] = item(turn, base=base, token=self.key.token(session), said=said)
+            parts |= self._parts(request, place.chosen, turn, self.key.token(session), said)
         return json_of(parts)
 
     async def state(self, request: Request) -> Response:
@@ -180,7 +180,8 @@ class _Routes:
 
         async def answer(request: Request) -> Response:
             try:
-                fields, said = await self._act(request, action, form)
+                fields = await fields_of(request, form)
+                said = await run_in_threadpool(self._do, request, action, fields)
             except Refused as error:
                 base = base_of(request)
                 links = [("Back to the review", f"{base}{PATHS[REVIEW]}")]
@@ -197,24 +198,26 @@ class _Routes:
 
         async def answer(request: Request) -> Response:
             try:
-                fields, said = await self._act(request, action, json_fields)
+                fields = await fields_of(request, json_fields)
+                said, more = await run_in_threadpool(self._done, request, action, fields)
             except Refused as error:
                 return error_of(error.code, error.name, error.message)
             if said == "unknown_label":
                 return error_of(422, said, DONE[said])
-            done = json_of({"state": said})
+            done = json_of({"state": said, **more})
             if action == "name":
                 keep(request, done, REVIEWER, quote(_name(fields), safe=""))
             return done
 
         return answer
 
-    async def _act(self, request: Request, action: str, read: Callable[[Request, bytes], Fields]) -> tuple[Fields, str]:
-        """Do what a POST asks for, if it comes from our own form; return its fields, and what became of it."""
-        fields = await fields_of(request, read)
-        return fields, await run_in_threadpool(self._do, request, action, fields)
+    def _done(self, request: Request, action: str, fields: Fields) -> tuple[str, dict[str, Any]]:
+        """Do what a POST asks for; return what became of it, and what it asks for besides."""
+        said = self._do(request, action, fields)
+        return said, self._next(request, fields, said)
 
     def _do(self, request: Request, action: str, fields: Fields) -> str:
+        """Do what a POST asks for, if it comes from our own form; return what became of it."""
         desk = self._desk()
         check_form(request, self.key, fields)
         if action == "name":
@@ -234,6 +237,29 @@ class _Routes:
             return desk.label(model, reviewer, request_id, fields.get("label"), note)
         except UnknownLabel:
             return "unknown_label"
+
+    def _next(self, request: Request, fields: Fields, said: str) -> dict[str, Any]:
+        """Return what `next` asks for after an action: what is in hand now; None where the store cannot tell.
+
+        What was done is done: a body that is answered with an error would be sent again.
+        """
+        wanted = fields.get("next")
+        if wanted not in NEXT or said in ("named", "unknown_label"):
+            return {}
+        try:
+            session, reviewer, model = self._known(request, fields.get("model"), fields.get("reviewer"))
+            turn, token = self._desk().turn(model, reviewer), self.key.token(session)
+            if wanted == "sample":
+                return {"next": review_json(turn, token)}
+            return {"next": self._parts(request, self._place(model).chosen, turn, token, said)}
+        except ModelwatchError:
+            return {"next": None}
+
+    def _parts(
+        self, request: Request, chosen: Mapping[str, Any] | None, turn: Turn, token: str, said: str
+    ) -> dict[str, str]:
+        """Return the parts of the page that a sample changes."""
+        return {"why": why(chosen, turn), "item": item(turn, base=base_of(request), token=token, said=said)}
 
     # -- who asks ------------------------------------------------------------------------------------------------------
 

@@ -6,11 +6,14 @@
   const address = document.body.dataset.refresh;
   let busy = false;
 
-  async function put(said) {
+  async function look(said) {
     const more = `${address.includes("?") ? "&" : "?"}item=1&said=${encodeURIComponent(said)}`;
     const answer = await fetch(address + more, { headers: { accept: "application/json" }, cache: "no-store" });
     const parts = await answer.json();
-    if (!answer.ok || parts.item === undefined) { location.reload(); return; }
+    if (!answer.ok || parts.item === undefined) location.reload(); else put(parts);
+  }
+
+  function put(parts) {
     const inside = $("item").contains(document.activeElement);
     for (const part of ["item", "why"]) $(part).innerHTML = parts[part];
     const truth = $("item").querySelector("#truth");
@@ -38,10 +41,11 @@
     try {
       const answer = await fetch(to, {
         method: "POST", headers: { "content-type": "application/json", accept: "application/json" },
-        body: JSON.stringify(fields), cache: "no-store",
+        body: JSON.stringify({ ...fields, next: "page" }), cache: "no-store",
       });
       const body = await answer.json();
-      if (answer.ok) await put(body.state);
+      if (answer.ok && body.next) put(body.next);
+      else if (answer.ok) await look(body.state);
       else if (answer.status === 401 || answer.status === 403) location.reload();
       else tell(`Not saved: ${body.error.message}`);
     } catch {
@@ -68,6 +72,6 @@
   });
 
   setInterval(() => {
-    if (document.querySelector("[data-idle]") && !busy && !document.hidden) put("").catch(() => {});
+    if (document.querySelector("[data-idle]") && !busy && !document.hidden) look("").catch(() => {});
   }, IDLE_EVERY);
 })();
