@@ -136,6 +136,27 @@ def test_files_of_every_kind_say_the_same(folder: Path) -> None:
     assert told[0]["price"] == told[1]["price"]
 
 
+def test_a_reference_of_several_files_is_one(folder: Path) -> None:
+    """A glob, a folder or JSON lines of training data give the profile of all their rows."""
+    from pyarrow import parquet
+
+    table = parquet.read_table(folder / "training.parquet")
+    (folder / "parts").mkdir()
+    parquet.write_table(table.slice(0, 700), folder / "parts" / "a.parquet")
+    parquet.write_table(table.slice(700), folder / "parts" / "b.parquet")
+    lines = (json.dumps(row) for row in table.to_pylist() if row["weight"] == row["weight"])
+    (folder / "training.jsonl").write_text("\n".join(lines))
+    told = []
+    for reference in ("training.parquet", "parts/*.parquet", "parts", "training.jsonl"):
+        found = run("week.parquet", "--reference", reference, "-o", "r.json")
+        assert found.exit_code == 0, found.output
+        told.append(state(folder / "r.json"))
+    numbers = [{name: (one["score"], one["psi"], one["m"]) for name, one in each["features"].items()} for each in told]
+    assert numbers[:3] == [numbers[0]] * 3
+    assert {one["reference"]["rows"] for one in told} == {2000}
+    assert [one["features"]["price"]["ks"] for one in told] == [told[0]["features"]["price"]["ks"]] * 4
+
+
 @pytest.mark.parametrize(
     ("arguments", "message"),
     [

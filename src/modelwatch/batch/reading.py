@@ -37,7 +37,7 @@ class Source:
 
 
 def open_source(data: Any) -> Source:
-    """Return the columns of a file, by its path, or of a DataFrame, an Arrow table or a dict of arrays.
+    """Return the columns of a file, by its path, or of a DataFrame, an Arrow table or a dict of arrays; or of a Source.
 
     Raises
     ------
@@ -45,7 +45,10 @@ def open_source(data: Any) -> Source:
     NotEnoughData   it has no columns.
     MissingExtra   files need pyarrow.
     """
-    source = _of_file(Path(data)) if isinstance(data, (str, Path)) else _of_frame(data)
+    if isinstance(data, Source):
+        source = data
+    else:
+        source = _of_file(Path(data)) if isinstance(data, (str, Path)) else _of_frame(data)
     if not source.columns:
         raise NotEnoughData(f"{source.name}: has no columns; expected a column a feature. Give the training data.")
     if len(set(source.columns)) != len(source.columns):
@@ -84,7 +87,8 @@ class _readable:  # noqa: N801  # a context, not a thing
     def __exit__(self, _: object, error: BaseException | None, __: object) -> None:
         if isinstance(error, FileNotFoundError):
             raise ConfigError(
-                f"{self.path}: cannot be read (no file is there); expected a CSV file with a header, or parquet. Name one."
+                f"{self.path}: cannot be read (no file is there); expected a CSV file with a header, or parquet."
+                " Name one."
             ) from None
         if isinstance(error, (OSError, ValueError)) or type(error).__module__.startswith("pyarrow"):
             what = " ".join(ROW.sub(r"\1", str(error)).split())

@@ -4,6 +4,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import os
 import sys
 from pathlib import Path
@@ -130,7 +131,8 @@ def _write(path: Path, text: str) -> None:
         draft.write_text(text, encoding="utf-8")
         draft.replace(path)
     except OSError as problem:
-        draft.unlink(missing_ok=True)
+        with contextlib.suppress(OSError):  # of a path that leads through a file
+            draft.unlink(missing_ok=True)
         reason = f"cannot be written ({problem.strerror})"
         raise ConfigError(f"--output: {str(path)!r} {reason}. Name a file in a folder of yours.") from None
 

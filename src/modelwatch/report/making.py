@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import time
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -15,7 +15,7 @@ from modelwatch.batch.local import LocalLog
 from modelwatch.batch.mapping import Roles, roles_of
 from modelwatch.batch.profile import profile
 from modelwatch.batch.progress import Progress
-from modelwatch.batch.reading import CSV, PARQUET
+from modelwatch.batch.reading import CSV, PARQUET, Source
 from modelwatch.config import ModelConfig
 from modelwatch.reference import Reference
 from modelwatch.report.raw import Raw, raw_of
@@ -102,7 +102,11 @@ def _profiled(
     for name, kind in model.features.items() if model else ():
         if name in names:
             kinds[kind].append(name)
-    data = str(given) if isinstance(given, Path) else given
+    data = given
+    if isinstance(given, (str, Path)) and Path(given).is_file() and str(given).lower().endswith((*PARQUET, *CSV)):
+        data = str(given)
+    elif there is not None and isinstance(given, (str, Path, list, tuple)):
+        data = _source(there)
     found = profile(
         data, ignore=[*left, *(name for name in ignore if name in names)], prediction=prediction,
         confidence=confidence, label=label, numeric=kinds["numeric"], categorical=kinds["categorical"],
@@ -110,11 +114,20 @@ def _profiled(
     return found.reference, [f"reference: {note}" for note in found.notes]
 
 
+def _source(rows: Engine) -> Source:
+    """Return rows of any form, such as several files, as a profile is made of; what a file lacks is missing."""
+
+    def parts() -> Iterator[Mapping[str, Any]]:
+        for batch in rows.first_rows(list(rows.columns), 2**62):
+            n = len(next(iter(batch.values())))
+            yield {name: batch[name] if name in batch else [None] * n for name in rows.columns}
+
+    return Source(rows.name, rows.columns, parts, rows.rows)
+
+
 def _rows_of(given: Any) -> Engine | None:
     """Return the raw rows of a reference; None where only a profile is there."""
     if _is_profile(given) or hasattr(given, "read_next_batch"):
-        return None
-    if isinstance(given, (str, Path)) and not str(given).lower().endswith((*PARQUET, *CSV)):
         return None
     return open_engine(str(given) if isinstance(given, Path) else given)
 
