@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
+import importlib
 import os
 import shutil
 import socket
 from pathlib import Path
+from typing import Any
 
 import pytest
 
@@ -36,3 +38,14 @@ def shared_data(name: str) -> Path:
     if not path.exists():
         pytest.skip(f"{name} is not there: it is one of the public data sets, which are no part of the project")
     return path
+
+
+def needed(name: str) -> Any:
+    """Return a module of the dev extra; without it the test is skipped, and fails under CI."""
+    try:
+        return importlib.import_module(name)
+    except ImportError:
+        reason = f"{name} is not installed; run: pip install 'modelwatch[dev]'"
+        if os.environ.get("CI") == "true":
+            pytest.fail(reason)
+        pytest.skip(reason)
