@@ -83,6 +83,23 @@ def test_the_limit_is_dashed_named_and_inside() -> None:
     assert "limit 1 %" in [e.text for e in root.iter("text")]
 
 
+def test_a_band_lies_behind_the_line_where_it_is_usual() -> None:
+    """From its low to its high, in its time only; one that reaches far above all values is cut at the top."""
+    bands = [charts.Stretch(-900, 600, 4.0, 6.0), charts.Stretch(600, 9000, 5.0, 500.0), charts.Stretch(-9, 0, 1, 2)]
+    root = parsed(drawn(minutes(*[5.0] * 20), usual=bands))
+    early, late = [e.attrib for e in root.iter() if e.get("class") == "usual"]
+    classes = [e.get("class") for e in root.iter()]
+    assert classes.index("usual") < classes.index("l"), "the line is on top"
+    assert late["x"] == early["width"]
+    assert float(early["width"].rstrip("%")) + float(late["width"].rstrip("%")) == pytest.approx(100)
+    row = float(next(e for e in root.iter() if e.get("class") == "dot").attrib["cy"])
+    top, high = float(early["y"]), float(early["height"])
+    assert (row - top) / high == pytest.approx(0.5, abs=0.01), "5 is in the middle of 4 to 6"
+    assert float(late["y"]) == pytest.approx(10, abs=0.5), "the top of the plot"
+    assert row < float(late["y"]) + float(late["height"]) + 0.5
+    assert row > 20, "the line is not squashed"
+
+
 def test_the_words_of_the_limit_avoid_the_line() -> None:
     """Data that run just above the limit on the right push its words elsewhere."""
     high = drawn(minutes(*[1.0] * 20, *[5.6] * 10), limit=charts.Limit(5.0, "limit 5"))

@@ -23,6 +23,7 @@ HATCH = (
 _TOP, _BOTTOM = 10, 20  # pixels above and below the plot
 _WIDE = 1000  # units of the stretched inner drawing
 _GUESSED_PX = 270  # width at which labels are laid out
+_BAND_TOP = 1.5  # times the highest value: so far above it a band is seen
 _LEAST_STEPS = 10  # a shorter history does not fill the whole width
 _WIDE_GAP = 0.55  # a gap that begins left of this holds its own words
 _ONE_DAY_S = 90_000  # a picture of more than this tells days
@@ -64,6 +65,15 @@ class Limit(NamedTuple):
     text: str
 
 
+class Stretch(NamedTuple):
+    """A time, and the values from `low` to `high` that are usual in it; `begin` and `end` are Unix seconds."""
+
+    begin: float
+    end: float
+    low: float
+    high: float
+
+
 def ticks(low: float, high: float, about: int = 3) -> list[float]:
     """Return round numbers from `low` to `high`, about `about` steps of 1, 2, 2.5 or 5 times a power of ten.
 
@@ -90,6 +100,7 @@ def line(
     tick: Callable[[float], str] | None = None,
     height: int = 128,
     limit: Limit | None = None,
+    usual: Sequence[Stretch] = (),
     least_top: float = 0.0,
     top: float | None = None,
     tone: str = "",
@@ -108,6 +119,8 @@ def line(
         Pixels, the same on every refresh.
     limit : Limit, optional
         Drawn dashed, with its words where the line leaves room.
+    usual : sequence of Stretch
+        Bands behind the line. One that reaches far above all values is cut at the top.
     least_top, top : float
         The axis reaches at least so far; or exactly so far.
     tone : str
@@ -121,8 +134,10 @@ def line(
     until = series.now
     begin = min([until - _LEAST_STEPS * series.step_s, *(t for t, _ in points)])
     wanted = max([least_top, *series.known(), *([limit.value * 1.12] if limit else [])])
+    wanted = max([wanted, *(min(band.high, _BAND_TOP * wanted) for band in usual if band.end > begin)])
     frame = _Frame(height, begin, until, top if top is not None else _ceiling(wanted))
-    body = [_grid(frame, tick or show), _time_axis(frame, live=series.live)]
+    body = [*(_band(frame, one) for one in usual if one.end > begin and one.begin < until)]
+    body += [_grid(frame, tick or show), _time_axis(frame, live=series.live)]
     gaps = list(_gaps(points, series))
     body += [_hatched(frame, *gap) for gap in gaps]
     body.append(_curve(frame, points, tone))
@@ -207,6 +222,12 @@ def _gaps(points: Sequence[_Point], series: Series) -> Iterator[tuple[float, flo
             yield before, after if after == series.now else after - series.step_s
     if not moments:
         yield series.now - max(_LEAST_STEPS, len(points)) * series.step_s, series.now
+
+
+def _band(frame: _Frame, usual: Stretch) -> str:
+    left, top = frame.across(usual.begin), frame.down(usual.high)
+    wide, high = 100 * (frame.across(usual.end) - left), frame.down(usual.low) - top
+    return f'<rect class="usual" x="{100 * left:.4g}%" width="{wide:.4g}%" y="{top:.4g}" height="{high:.4g}"/>'
 
 
 def _hatched(frame: _Frame, begin: float, end: float) -> str:
