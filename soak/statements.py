@@ -166,7 +166,7 @@ STATEMENTS: dict[int, Statement] = {
         ),
     ),
     30: Statement(
-        "Samples and labels in any order, with restarts between, give the same rows.",
+        "Samples and labels in any order, with restarts between, give the same rows, and the same views to 1e-12.",
         ("groundtruth/test_labelling.py::test_any_order_gives_the_same_rows",),
     ),
     31: Statement(
@@ -177,6 +177,49 @@ STATEMENTS: dict[int, Statement] = {
         ),
     ),
     33: Statement("A label costs the same with a thousand samples and with millions.", beside="`make bench`"),
+    34: Statement(
+        "What is missing is a signal: counted by feature, alerted on, and the rest is judged all the same.",
+        (
+            "test_drift_detectors.py::test_a_broken_feed_alerts",
+            "test_drift_detectors.py::test_one_bad_value_affects_only_itself",
+            "alerts/test_catalogue.py",
+        ),
+    ),
+    35: Statement(
+        "No feature holds back another: each has a window of its own.",
+        ("test_drift_detectors.py::test_no_feature_holds_back_another",),
+    ),
+    36: Statement(
+        "Bins are open at both ends: answers outside of what training knew are seen.",
+        ("test_drift_detectors.py::test_logits_are_told_apart",),
+    ),
+    37: Statement(
+        "Drift is told from chance: five values of a thousand tell nothing, and quiet data are quiet.",
+        (
+            "test_drift_detectors.py::test_five_values_of_a_thousand_tell_nothing",
+            "stats/test_decision.py::test_few_values_cannot_tell",
+        ),
+        "[drift.md](drift.md)",
+    ),
+    38: Statement(
+        "Windows are judged off the request path, in bounded time; what cannot be judged is counted, and never queued.",
+        (
+            "test_drift_detectors.py::test_two_hundred_features_are_judged_in_time",
+            "test_drift_detectors.py::test_no_more_threads",
+        ),
+    ),
+    39: Statement(
+        "A crash, or a restart, keeps what was counted, and a broken model never becomes the baseline.",
+        (
+            "sources/test_baseline.py::test_a_crash_hides_no_incident",
+            "test_drift_detectors.py::test_production_is_never_the_baseline",
+            "test_deaths.py::test_what_a_flush_has_kept_survives_death_at_random_times",
+        ),
+    ),
+    40: Statement(
+        "Files are data: none is run, whatever it is called.",
+        ("test_safety.py", "test_profile.py::test_a_pickle_under_any_name_does_not_run"),
+    ),
     41: Statement(
         "A try to tell a receiver takes five seconds at most, whatever the receiver does, and no receiver waits for another.",
         (

@@ -93,4 +93,5 @@ def test_drift_incident_is_detected_explained_and_ends(tmp_path: Path) -> None:
     assert language["explanation"]["cause"] in ("mix", "unseen")
     assert "language" in language["explanation"]["summary"]
     assert any(f"{name} " in " ".join(language["explanation"]["details"]) for name in ("de", "es"))
+    assert language["explanation"]["since_words"], "it does not say since when"
     assert language["explanation"]["actions"]
