@@ -93,11 +93,13 @@ def _rate(view: View) -> Panel:
         compare.append(
             Markup("<b>{}</b> requests finished in the last {}.").format(view.count("requests"), view.window)
         )
-        known = series.known()
+        known, usual = series.known(), _usual(view)
         bound = checks[0].limit if checks else None
         if bound is not None:
             compare.append(f"Limit: {words.rate(bound)}.")
-        elif len(known) > 1:
+        if usual:
+            compare.append(usual)
+        elif bound is None and len(known) > 1:
             low, high = words.rate_number(min(known)), words.rate(max(known))
             compare.append(f"Between {low} and {high} in {_past(series)}.")
     limit = next((charts.Limit(c.limit, f"limit {words.rate(c.limit)}") for c in checks if c.limit is not None), None)
@@ -116,6 +118,20 @@ def _rate(view: View) -> Panel:
             ("Right now", words.rate(view.detail("throughput"))),
             ("Cancelled", view.count("cancelled")),
         ],
+    )
+
+
+def _usual(view: View) -> Said:
+    """Return the last full hour beside the same hour of the weeks before; empty until enough of it is known."""
+    found: Mapping[str, Any] = view.model.get("traffic") or {}
+    if found.get("state") not in {"normal", "unusual"} or view.until != view.now:
+        return ""
+    usual, low, high = (words.number(finite(found.get(name))) for name in ("normal", "low", "high"))
+    asked = Markup("<b>{}</b>").format(words.number(finite(found.get("requests"))))
+    unusual = Markup("<b>Unusual:</b> ") if found["state"] == "unusual" else ""
+    at = words.clock(finite(found.get("ended")))
+    return Markup("{}{} in the hour to {} UTC; normal is about {} ({} to {}).").format(
+        unusual, asked, at, usual, low, high
     )
 
 

@@ -15,7 +15,7 @@ WEEK_H, DAY_H = 168, 24
 WEEKS = 4
 LEAST_SCALE = 0.05
 POISSON = 1.35  # variance of ln(x + 1/2) about the median of a few others, times the count
-FULL, SHOWN, EARLY = 4.0, 3.0, 5.0  # scales from which an hour is unusual; shown; with two or three weeks
+FULL, EARLY = 4.0, 5.0  # scales from which an hour is unusual; with two or three weeks
 FIRST_WEEK_FACTOR = 3.0
 MISSING_REASON = "nothing was counted in the last hour"
 

@@ -14,6 +14,7 @@ from modelwatch.errors import DamagedData, ModelwatchError, NewerFormat
 from modelwatch.schema import ModelSchema
 from modelwatch.signals import Counts, Objectives
 from modelwatch.sources.evaluated import HostCounts
+from modelwatch.sources.traffic import TrafficSource
 from modelwatch.store.live import Key, Row
 from modelwatch.tally import Tally
 
@@ -25,7 +26,7 @@ MOST_KEPT = 8
 
 
 class HistorySource:
-    """Reads the history of all models of a host for a range that somebody picked.
+    """Reads the history of all models of a host for a range that somebody picked; `traffic`: what is normal in it.
 
     Parameters
     ----------
@@ -43,6 +44,7 @@ class HistorySource:
     ) -> None:
         self.live, self.time_scale = live, time_scale
         self.objectives, self.clock = dict(objectives or {}), clock or SteadyClock()
+        self.traffic = TrafficSource(live, time_scale, self.clock)
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, float | None], tuple[float, dict[tuple[str, str], dict[str, Any]]]] = {}
 
