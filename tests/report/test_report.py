@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from html.parser import HTMLParser
 from importlib.resources import files
 from typing import Any
@@ -278,6 +279,16 @@ def test_odd_logs_are_reported(log: dict[str, Any], state: str) -> None:
     assert found.state["verdict"]["state"] == state
     assert "<main" in found.to_html()
     assert found.to_markdown()
+
+
+@pytest.mark.parametrize("value", [0.0, 1.0, -3e12])
+def test_a_feature_that_never_changed_is_drawn(value: float) -> None:
+    """A reference of one value has bins without a width; they are drawn apart, with finite places."""
+    found = report({"x": [value, value + 1] * 500}, {"x": [value] * 1000})
+    assert found.state["features"]["x"]["outcome"] == "firing"
+    text = found.to_html()
+    assert "Most moved" in text
+    assert not re.search(r"\b(nan|inf)\b", text)
 
 
 def test_a_reference_that_does_not_fit_cannot_tell() -> None:

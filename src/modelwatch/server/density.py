@@ -12,6 +12,7 @@ from modelwatch.server.words import DASH, finite, percent
 
 _AXIS = 20  # pixels below the plot
 _WIDE = 1000  # units of the stretched drawing
+SAME = 1e-9  # of their size, below which two edges are one to the eye
 
 
 class Bin(NamedTuple):
@@ -27,13 +28,17 @@ class Bin(NamedTuple):
 def bins_of(cells: Sequence[Mapping[str, Any]]) -> list[Bin]:
     """Return bins from cells that are named by their upper edges, the last one open.
 
-    The open ones are drawn as wide as their neighbours: their true width is not known.
+    The open ones are drawn as wide as their neighbours: their true width is not known. Edges that hold a single value
+    between them are drawn apart.
     """
     edges = [edge for cell in cells if (edge := finite(cell.get("cell"))) is not None]
     if len(edges) < len(cells) - 1 or not edges or any(b <= a for a, b in pairwise(edges)):
         return []
-    inner = [b - a for a, b in pairwise(edges)] or [max(1.0, abs(edges[0]))]
-    ends = [edges[0] - inner[0], *edges, edges[-1] + inner[-1]]
+    drawn, wide = edges, max(1.0, abs(edges[0]))
+    if len(edges) > 1 and edges[-1] - edges[0] <= SAME * wide:
+        drawn = [edges[0] + (i - (len(edges) - 1) / 2) * wide / 10 for i in range(len(edges))]
+    inner = [b - a for a, b in pairwise(drawn)] or [wide]
+    ends = [drawn[0] - inner[0], *drawn, drawn[-1] + inner[-1]]
     names = [f"up to {edges[0]:.4g}", *(f"{a:.4g}{DASH}{b:.4g}" for a, b in pairwise(edges)), f"above {edges[-1]:.4g}"]
     shares = [(max(0.0, finite(c.get("reference")) or 0.0), max(0.0, finite(c.get("current")) or 0.0)) for c in cells]
     return [
