@@ -56,8 +56,8 @@ class Score(NamedTuple):
         return f"{len(self.delays):4} of {self.windows}   {delay}   {self.outside:6}"
 
 
-def of_series(rows: Rows, windows: Sequence[Sequence[str]], names: Iterable[str] = SEEN) -> tuple[Score, Watch]:
-    """Return how the rules of these names do on a series; of an empty one all rules."""
+def watched(rows: Rows, names: Iterable[str] = SEEN) -> tuple[Watch, tuple[float, float], float]:
+    """Return (the rules of these names after a series, its span, the end of its probation); of none all rules."""
     trained = rows[: min(round(PROBATION * len(rows)), MOST)]
     reference = profile({"value": [row["value"] for row in trained]}).reference
     log = {name: [row[name] for row in rows] for name in ("timestamp", "value")}
@@ -66,11 +66,20 @@ def of_series(rows: Rows, windows: Sequence[Sequence[str]], names: Iterable[str]
     wanted = set(names)
     watch = Watch([rule for rule in rules_of(CONFIG, "m", reference) if not wanted or rule.name in wanted], words=False)
     replay(counts, [(watched_of(CONFIG, analysis, counts), [watch])], EVERY_S)
-    known = trained[-1]["timestamp"].timestamp()
+    return watch, (counts.began, counts.ended), trained[-1]["timestamp"].timestamp()
+
+
+def of_series(rows: Rows, windows: Sequence[Sequence[str]]) -> dict[str, Score]:
+    """Return {who: how it does on a series}: all alerts, and those that are more than info."""
+    watch, span, known = watched(rows)
     incidents = [Incident("window", *map(_unix, window)) for window in windows]
-    told = [one for one in watch.told if one.began > known]
-    found, outside = compare(incidents, told, (counts.began, counts.ended), grace_s=0)
-    return Score(len(windows), [d for one in found if (d := one.delay_s()) is not None], len(outside)), watch
+    scores = {}
+    for who, quiet in (("modelwatch", {}), ("without info", {"info"})):
+        told = [one for one in watch.told if one.began > known and one.severity not in quiet]
+        found, outside = compare(incidents, told, span, grace_s=0)
+        delays = [delay for one in found if (delay := one.delay_s()) is not None]
+        scores[who] = Score(len(windows), delays, len(outside))
+    return scores
 
 
 def _unix(text: str) -> float:
@@ -87,7 +96,7 @@ def nab(block: Block, folder: Path) -> None:
         series[row["series"]].append(row | {"timestamp": row["timestamp"].tz_localize("UTC")})
     alarms = json.loads((folder / "nab_detector_alarms.json").read_text())
     groups = sorted({name.partition("/")[0] for name in series})
-    _, every = of_series(series[min(series)], [], ())
+    every, _, _ = watched(series[min(series)], ())
     told = sorted({name for (name, _), one in every.blind.items() if one.seconds < 0.9 * _looked(every)})
     block.say("alerts that can say anything of a series of numbers alone, of all in the catalogue:")
     block.say(f"  {', '.join(told)}")
@@ -95,8 +104,9 @@ def nab(block: Block, folder: Path) -> None:
         mine = {name: rows for name, rows in series.items() if name.startswith(f"{group}/")}
         block.say(f"{group} ({len(mine)} series):")
         block.say("  detector            found     delay (median)   alarms outside")
-        ours = _summed(of_series(rows, windows[name]["windows"])[0] for name, rows in mine.items())
-        block.say(f"  {'modelwatch':<18}{ours.words()}")
+        ours = [of_series(rows, windows[name]["windows"]) for name, rows in mine.items()]
+        for who in ours[0]:
+            block.say(f"  {who:<18}{_summed(one[who] for one in ours).words()}")
         for detector in sorted({one["detector"] for one in alarms}):
             theirs = [one for one in alarms if one["detector"] == detector and one["series"] in mine]
             if theirs:

@@ -59,6 +59,7 @@ def test_found_late_missed_and_false() -> None:
     """What begins inside, or within the grace, finds; what fires already does not; all else is a false alarm."""
     every = [told(50, 120), told(130, 140, "info"), told(150), told(260, 270), told(900, 910)]
     incidents = [Incident("a", 100, 200), Incident("b", 240, 250), Incident("c", 600, 700), Incident("d", 5000, 6000)]
+    every.append(Told("SLOBurnRate", "warning", {}, 650, eased=True))  # goes on from critical: no news
     found, false = compare(incidents, every, (0, 1000), grace_s=30)
     a, b, c, d = found
     assert (a.delay_s(), a.delay_s("critical"), a.before) == (30, 50, ("HighErrorRate",))

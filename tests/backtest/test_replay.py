@@ -120,6 +120,17 @@ def test_a_burn_over_another_window_is_the_same_alert(found: Backtest) -> None:
     assert burns[0].labels == {"slo": "error_rate"}
 
 
+def test_what_becomes_less_severe_is_no_news(found: Backtest) -> None:
+    """An alert that goes on from critical to warning is marked, and not counted."""
+    eased = [one for one in found.told if one.eased]
+    assert eased
+    for one in eased:
+        assert any(
+            worse.ended == one.began and worse.name == one.name and worse.severity != "info" for worse in found.told
+        )
+    assert sum(found.counts().values()) == len(found.told) - len(eased)
+
+
 def test_for_how_long_nothing_could_be_told(found: Backtest) -> None:
     """What a log does not know is blind for all of it, with the reason; what it knows is not."""
     whole = found.looks * found.every_s

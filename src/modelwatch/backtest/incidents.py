@@ -122,14 +122,15 @@ def compare(
 
     span : (beginning, end) of the log.
     """
-    every = list(told)
+    firing = list(told)
+    every = [one for one in firing if not one.eased]
     found = []
     for one in incidents:
         if one.start >= span[1] or one.end < span[0]:
             found.append(Found(one, inside=False))
             continue
         mine = tuple(each for each in every if one.start <= each.began <= one.end + grace_s)
-        before = (e.words for e in every if e.began < one.start and (e.ended is None or e.ended > one.start))
+        before = (e.words for e in firing if e.began < one.start and (e.ended is None or e.ended > one.start))
         found.append(Found(one, True, mine, tuple(dict.fromkeys(before))))
     false = [each for each in every if not any(o.start <= each.began <= o.end + grace_s for o in incidents)]
     return found, false

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Any
 
 from modelwatch.alerts import ALWAYS_ON, SEVERITIES, Rule, Severity, Verdict, evaluate, message
 from modelwatch.alerts.state import AlertState
@@ -22,7 +21,7 @@ from modelwatch.tally import Tally
 
 LONGEST_S = 400 * DAY  # of a log: days are kept no longer, and times that are wrong would be replayed for hours
 
-Told_key = tuple[Any, ...]
+_Subject = tuple[str, Severity, tuple[tuple[str, str], ...]]  # alert, severity, labels
 
 
 @dataclass
@@ -31,6 +30,7 @@ class Told:
 
     labels : what tells it from others of its name: the feature, the objective.
     began, ended : Unix time; `ended` is None where it goes on at the end of the log.
+    eased : it goes on from a worse severity: nobody is told anew, and it finds nothing.
     """
 
     name: str
@@ -41,6 +41,7 @@ class Told:
     description: str = ""
     culprits: tuple[str, ...] = ()
     ended: float | None = None
+    eased: bool = False
 
     @property
     def words(self) -> str:
@@ -110,20 +111,23 @@ class Watch:
     told: list[Told] = field(default_factory=list)
     blind: dict[tuple[str, Severity], Blind] = field(default_factory=dict)
     _states: Mapping[str, AlertState] = field(default_factory=dict)
-    _open: dict[Told_key, Told] = field(default_factory=dict)
+    _open: dict[_Subject, Told] = field(default_factory=dict)
 
     def see(self, look: Look, passed_s: float) -> None:
         """Evaluate once. `passed_s`: seconds since the last look."""
         evaluation = evaluate(self.rules, look, self._states)
         self._states = evaluation.states
-        firing: dict[Told_key, Verdict] = {}
+        firing: dict[_Subject, Verdict] = {}
         for verdict in evaluation.firing:
             firing.setdefault(_subject(verdict), verdict)
+        before = {(name, labels): severity for name, severity, labels in self._open}
         for key in [key for key in self._open if key not in firing]:
             self._open.pop(key).ended = look.now
         for key, verdict in firing.items():
             if key not in self._open:
-                self._open[key] = self._tell(verdict, look)
+                self._open[key] = told = self._tell(verdict, look)
+                worse = before.get((key[0], key[2]), told.severity)
+                told.eased = SEVERITIES.index(worse) < SEVERITIES.index(told.severity)
         self._count_blind(evaluation.verdicts, passed_s)
 
     def _tell(self, verdict: Verdict, look: Look) -> Told:
@@ -157,7 +161,7 @@ def _labels(verdict: Verdict) -> Iterator[tuple[str, str]]:
             yield name, value
 
 
-def _subject(verdict: Verdict) -> Told_key:
+def _subject(verdict: Verdict) -> _Subject:
     """Return what an alert is about at its severity, whatever the window or the level: it goes on as the same one."""
     return verdict.rule.name, verdict.rule.severity, tuple(sorted(_labels(verdict)))
 

@@ -57,7 +57,7 @@ class Backtest:
         """Return how often a month of 30 days was told at a severity; None for a log of less than a day."""
         if self.seconds < SHORTEST_S:
             return None
-        return sum(one.severity == severity for one in self.told) * MONTH_S / self.seconds
+        return self.counts()[severity] * MONTH_S / self.seconds
 
     @property
     def pages_a_month(self) -> float | None:
@@ -71,7 +71,7 @@ class Backtest:
 
     def counts(self) -> dict[str, int]:
         """Return {severity: how often it was told}."""
-        found = Counter(one.severity for one in self.told)
+        found = Counter(one.severity for one in self.told if not one.eased)
         return {severity: found[severity] for severity in ("critical", "warning", "info")}
 
     def to_dict(self) -> dict[str, Any]:
@@ -116,6 +116,7 @@ def told_dict(one: Told) -> dict[str, Any]:
     return {
         "alert": one.name, "severity": one.severity, "labels": dict(one.labels), "from": when(one.began),
         "to": when(one.ended), "summary": one.summary, "description": one.description, "culprits": list(one.culprits),
+        "eased": one.eased,
     }  # fmt: skip
 
 

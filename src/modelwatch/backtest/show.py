@@ -133,7 +133,7 @@ def _entry(one: Told) -> Sequence[str]:
     behind = " ".join(one.culprits) or one.description
     if len(behind) > LONGEST_WHY:
         behind = behind[: LONGEST_WHY - 1] + "…"
-    return (moment(one.began), moment(one.ended), one.severity, one.words, behind)
+    return (moment(one.began), moment(one.ended), f"{one.severity}{', eased' if one.eased else ''}", one.words, behind)
 
 
 def _tuned(tuned: Tuned) -> Iterator[Section]:

@@ -193,7 +193,7 @@ class Log:
         """Return (alerts of a severity a month, delays of the incidents found, how many incidents there are)."""
         found, false = compare(self.incidents, told, self.span, self.grace_s)
         counted = false if self.incidents else told
-        n = sum(one.severity == severity for one in counted)
+        n = sum(one.severity == severity for one in counted if not one.eased)
         inside = [one for one in found if one.inside]
         delays = [delay for one in inside if (delay := one.delay_s()) is not None]
         return n * MONTH_S / self.seconds, delays, len(inside)
