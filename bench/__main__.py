@@ -49,9 +49,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(prog="python -m bench", description="Measure modelwatch beside its peers.")
     parser.add_argument("--only", choices=GROUPS, action="append", metavar="NAME", help=f"one of {', '.join(GROUPS)}")
     parser.add_argument("--quick", action="store_true", help="few rounds, to see that it works")
-    parser.add_argument(
-        "--stored", type=int, metavar="N", help="samples in the store of ground truth"
-    )
+    parser.add_argument("--stored", type=int, metavar="N", help="samples in the store of ground truth")
     given = parser.parse_args()
     effort = QUICK if given.quick else Effort()
     if given.stored:

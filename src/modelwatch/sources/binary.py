@@ -6,11 +6,11 @@ A view over the predictions that are sampled for review. Like every estimate it 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import Any, Protocol
+from typing import Any
 
 import numpy as np
 
-from modelwatch.qualityrows import Column, Floats
+from modelwatch.qualityrows import Floats, LabelledRows
 from modelwatch.reference import Calibration, Reference
 from modelwatch.statistics import Z95, Calibrator, Estimate, estimate_binary, wilson
 from modelwatch.statistics.estimates import SCORE_BINS, score_edges
@@ -19,20 +19,7 @@ FEWEST, FEWEST_LABELS = 100, 30
 FIGURES = ("accuracy", "f1", "roc_auc")
 
 
-class SampledRows(Protocol):
-    """Predictions that were sampled, labelled or not, as columns of one length; see `LabelledRows`."""
-
-    @property
-    def predictions(self) -> Column: ...  # noqa: D102
-    @property
-    def labels(self) -> Column: ...  # noqa: D102
-    @property
-    def confidence(self) -> Column: ...  # noqa: D102
-    @property
-    def inclusion(self) -> Column: ...  # noqa: D102
-
-
-def binary(rows: SampledRows, classes: Sequence[str], reference: Reference | None) -> dict[str, Any] | None:
+def binary(rows: LabelledRows, classes: Sequence[str], reference: Reference | None) -> dict[str, Any] | None:
     """Return what to expect of a classifier of two classes, as plain values, beside what its labels show.
 
     The score of a prediction is its confidence, or 1 - confidence where it is the first class; predictions weigh
