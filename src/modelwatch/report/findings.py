@@ -136,12 +136,16 @@ def verdict_of(state: Plain, findings: Sequence[Plain]) -> dict[str, Any]:
     if bad:
         worst = bad[0]["severity"]
         more = "" if len(bad) == 1 else f", and {len(bad) - 1} more"
-        return {"state": worst, "words": _headline(bad[0]) + more, "evidence": _sentence(bad[0]["words"])}
+        return {"state": worst, "words": _headline(bad[0]) + more, "evidence": _ended(bad[0]["words"])}
     if not state["log"]["rows"]:
         return {"state": "cannot_tell", "words": "the log is empty", "evidence": "It has no rows."}
     if not judged:
         reason = next((row["reason"] for row in rows if row["reason"]), "there is neither a reference nor a label")
-        return {"state": "cannot_tell", "words": "nothing could be judged", "evidence": _sentence(reason)}
+        return {
+            "state": "cannot_tell",
+            "words": "nothing could be judged",
+            "evidence": _ended(f"{reason[0].upper()}{reason[1:]}"),
+        }
     if not decided:
         right = state["quality"]["view"].get("accuracy") or {}
         told = f"Accuracy is {right['value']:.1%}." if right else f"{len(kept)} objectives are kept."
@@ -162,8 +166,9 @@ def _headline(one: Plain) -> str:
     return named[one["what"]].format(one["name"])
 
 
-def _sentence(text: str) -> str:
-    return f"{text[:1].upper()}{text[1:].rstrip('.')}." if text else ""
+def _ended(text: str) -> str:
+    """Return words that end as a sentence does; a name in front stays as it is."""
+    return text if text.endswith(("?", ".")) else f"{text}."
 
 
 def fails_on(findings: Sequence[Plain], severity: str) -> bool:

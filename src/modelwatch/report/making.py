@@ -133,7 +133,9 @@ def _rows_of(given: Any) -> Engine | None:
 
 
 def _name(given: Any) -> str:
-    return str(given) if isinstance(given, (str, Path)) else ""
+    if isinstance(given, (list, tuple)) and given:
+        return f"{given[0]} and {len(given) - 1} more" if len(given) > 1 else str(given[0])
+    return str(given) if isinstance(given, (str, Path)) else "" if isinstance(given, Reference) else "a frame"
 
 
 def _span(log: Engine, roles: Roles, now: float) -> str:
