@@ -120,7 +120,9 @@ def test_every_signal_of_an_alert_has_a_replay() -> None:
     """What rules compare is a signal that is replayed here, or is made like one that is; a new one fails this."""
     replayed = {*NAMES, *LOOKS_BACK}
     alike = {"requests_of_a_busy_hour": "requests"}  # the same numbers, of a larger smallest sample
-    edges = re.compile(r"(rise_of_)?slower_than_[0-9._]+s(_bad)?|(errors|latency)_bad_ratio")  # as slow_ratio and others
+    edges = re.compile(
+        r"(rise_of_)?slower_than_[0-9._]+s(_bad)?|(errors|latency)_bad_ratio"
+    )  # as slow_ratio and others
     found = {clause.signal.name for rule in rules_of(CONFIG, MODEL, REFERENCE) for clause in rule.condition.clauses()}
     for name in found - {"always"}:
         assert alike.get(name, name) in replayed or edges.fullmatch(name), name

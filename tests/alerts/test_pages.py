@@ -131,7 +131,10 @@ def test_what_a_replay_cannot_say_is_said(service: Path) -> None:
     db.commit() if db.in_transaction else None
     db.close()
     text = run("alerts", "--config", str(service))[1]
-    assert "Not known: only the last 1.5 hours are replayed; SLOBurnRate (12 h) may wait for longer already, or fire." in text
+    assert (
+        "Not known: only the last 1.5 hours are replayed; SLOBurnRate (12 h) may wait for longer already, or fire."
+        in text
+    )
 
 
 def test_alerts_of_a_healthy_service(service: Path) -> None:
