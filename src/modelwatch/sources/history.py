@@ -8,25 +8,23 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Final
 
-from modelwatch import signals
 from modelwatch.clock import SteadyClock
 from modelwatch.errors import DamagedData, ModelwatchError, NewerFormat
 from modelwatch.schema import ModelSchema
-from modelwatch.signals import Counts, Objectives
+from modelwatch.signals import Objectives
 from modelwatch.sources.evaluated import HostCounts
-from modelwatch.sources.traffic import TrafficSource
+from modelwatch.sources.status import classes_seen, history_of
 from modelwatch.store.live import Key, Row
 from modelwatch.tally import Tally
 
 #: Seconds of each range, and of one of its steps; both are divided by `time_scale`.
 RANGES: Final = {"1h": (3600, 60), "6h": (21_600, 300), "24h": (86_400, 1800), "7d": (604_800, 7200)}
 KEPT_S = 10.0  # how long an answer is given again
-MOST_CLASSES = 12
 MOST_KEPT = 8
 
 
 class HistorySource:
-    """Reads the history of all models of a host for a range that somebody picked; `traffic`: what is normal in it.
+    """Reads the history of all models of a host for a range that somebody picked.
 
     Parameters
     ----------
@@ -44,7 +42,6 @@ class HistorySource:
     ) -> None:
         self.live, self.time_scale = live, time_scale
         self.objectives, self.clock = dict(objectives or {}), clock or SteadyClock()
-        self.traffic = TrafficSource(live, time_scale, self.clock)
         self._lock = threading.Lock()
         self._kept: dict[tuple[str, float | None], tuple[float, dict[tuple[str, str], dict[str, Any]]]] = {}
 
@@ -84,8 +81,9 @@ class HistorySource:
             tally.add_matching(_loaded(row, counts.host.schemas.get(row.key)))
         began = counts.host.began or 0.0
         return {
-            (key.model, key.version): history(
-                steps.get(key, {}), starts, step_s, schema, self.objectives.get(key.model, Objectives()), began
+            (key.model, key.version): history_of(
+                steps.get(key, {}), starts, step_s, schema, self.objectives.get(key.model, Objectives()), began,
+                classes_seen(steps.get(key, {}).values(), schema),
             )
             for key, schema in counts.host.schemas.items()
         }  # fmt: skip
@@ -97,47 +95,6 @@ def _loaded(row: Row, schema: ModelSchema | None) -> Tally:
     except (DamagedData, NewerFormat):
         return Tally()
     return tally if schema is None else tally.matching(schema.fingerprints)
-
-
-def history(
-    steps: Mapping[int, Tally], starts: range, step_s: int, schema: ModelSchema, objectives: Objectives, began: float
-) -> dict[str, Any]:
-    """Return the series of a model version: None where nobody counted, or where nothing can be told.
-
-    Parameters
-    ----------
-    steps : counts by the start of their step.
-    starts : of the steps to show, Unix seconds.
-    began : Unix time of the first count of all.
-    """
-    series: dict[str, list[float | None]] = {
-        name: [] for name in ("request_rate", "error_ratio", "slow_ratio", "p95_s")
-    }
-    share: dict[str, list[float | None]] = {}
-    classes = _classes(steps, starts, schema)
-    for start in starts:
-        covered = min(step_s, start + step_s - began)
-        counts = Counts(steps.get(start, Tally()), schema, max(covered, 1.0), objectives)
-        rate = signals.REQUEST_RATE.measure(counts)[()][0]
-        series["request_rate"].append(rate if covered > min(1, step_s / 2) else None)
-        series["error_ratio"].append(signals.ERROR_RATIO.measure(counts)[()][0])
-        series["slow_ratio"].append(signals.SLOW_RATIO.measure(counts)[()][0])
-        p95 = signals.latency_quantile(counts, 0.95)
-        series["p95_s"].append(p95.value if p95 else None)
-        mix = signals.PREDICTION_SHARE.measure(counts)
-        for name in classes:
-            share.setdefault(name, []).append(mix.get((name,), (0.0 if mix else None, 0))[0])
-    return {"step_s": step_s, "start": list(starts), **series, "share": share}
-
-
-def _classes(steps: Mapping[int, Tally], starts: range, schema: ModelSchema) -> list[str]:
-    """Return the classes to draw: the declared ones, then those seen."""
-    seen: dict[str, None] = dict.fromkeys(schema.classes or ())
-    for start in starts:
-        if start in steps:
-            counts = Counts(steps[start], schema, 1.0, Objectives())
-            seen |= {name: None for (name,) in signals.PREDICTION_SHARE.measure(counts)}
-    return list(seen)[:MOST_CLASSES]
 
 
 def with_history(

@@ -21,6 +21,7 @@ from modelwatch.sources.driftsince import Pieces
 from modelwatch.sources.estimate import estimated
 from modelwatch.sources.itself import itself
 from modelwatch.sources.quality import QualitySource
+from modelwatch.sources.traffic import TrafficSource, with_traffic
 from modelwatch.store.live import HOUR, MINUTE, Key
 from modelwatch.store.reader import Changes, HostState, LiveReader
 from modelwatch.store.windows import WINDOWS_S, Windows, first_start
@@ -32,6 +33,7 @@ if TYPE_CHECKING:
 WINDOW_S = 5 * MINUTE  # this and what follows is divided by `time_scale`
 HISTORY = 60  # minutes
 MOST_ERROR_TYPES = 5
+MOST_CLASSES = 12  # whose share is told
 SHOWN_S = DAY_S = 86_400
 
 
@@ -71,6 +73,7 @@ class StatusSource:
         drift = {seconds for one in self._watched.values() for _, seconds in one.windows}
         self._windows, self._host = Windows(tuple(sorted({*map(self._scaled, WINDOWS_S), *drift}))), HostState()
         self._lock = threading.Lock()
+        self._traffic = TrafficSource(live, time_scale, self.clock)
 
     def _scaled(self, seconds: float) -> int:
         return max(round(seconds / self.time_scale), 1)
@@ -98,7 +101,8 @@ class StatusSource:
         the last five minutes (value, unit, samples, outcome, reason, limit), `details` (counts, quantiles in seconds,
         what happens now), `history` (the last hour by the minute; None where nobody counted), `quality` (see
         `QualitySource.read`; None where there is no store), `drift` (see `drift_state`; None for a model that is not in
-        the configuration), `estimate` (see `estimated`, of the last day). Beside it `workers`, `data_age_s`, `live`,
+        the configuration), `estimate` (see `estimated`, of the last day), `traffic` (see `TrafficSource.read`; left out
+        where nobody knows). Beside it `workers`, `data_age_s`, `live`,
         which says whether the file could be read, and `monitor`, the state of modelwatch itself (see `itself`). Never
         raises for a file that cannot be read: then `live.kept` is False and `live.reason` says why.
         """
@@ -114,7 +118,7 @@ class StatusSource:
                 self._windows.apply(Changes(again=False, rows=()), now, host.schemas, host.spans)  # time goes on
             host = self._host
             keys = [key for key in sorted(self._windows.keys()) if self._is_recent(key, now)]
-            return {
+            status = {
                 "service": self.service or (keys[0].model if keys else ""),
                 "owner": self.owner,
                 "now": now,
@@ -127,6 +131,7 @@ class StatusSource:
                 "models": [self._model(key, now) for key in keys],
                 "monitor": itself(host, self._windows, self.live, readable=reason is None, scaled=self._scaled),
             }
+            return with_traffic(status, None if reason else self._traffic)
 
     def _is_recent(self, key: Key, now: float) -> bool:
         return key in self._host.schemas and bool(self._windows.minutes(key, now - self._scaled(SHOWN_S)))
@@ -172,30 +177,13 @@ class StatusSource:
         """Minute by minute, the open one left out: it would read as a fall."""
         minute = self._host.spans.minute
         last = int(now // minute) * minute
-        starts = list(range(last - HISTORY * minute, last, minute))
-        minutes = self._windows.minutes(key, starts[0])
-        began = self._host.began or 0
-        series: dict[str, list[float | None]] = {
-            name: [] for name in ("request_rate", "error_ratio", "slow_ratio", "p95_s")
-        }
-        share: dict[str, list[float | None]] = {}
+        starts = range(last - HISTORY * minute, last, minute)
         schema = self._host.schemas[key]
-        classes = _classes(self._windows.sum(key, self._scaled(HOUR)), schema)
-        for start in starts:
-            tally = minutes.get(start, Tally())
-            covered = min(minute, start + minute - began)  # nobody counted before: not 0
-            known = covered > min(1, minute / 2)
-            counts = Counts(tally, schema, covered, self.objectives.get(key.model, Objectives()))
-            rate = signals.REQUEST_RATE.measure(counts)[()][0]
-            series["request_rate"].append(rate if known else None)
-            series["error_ratio"].append(signals.ERROR_RATIO.measure(counts)[()][0])
-            series["slow_ratio"].append(signals.SLOW_RATIO.measure(counts)[()][0])
-            p95 = signals.latency_quantile(counts, 0.95)
-            series["p95_s"].append(p95.value if p95 else None)
-            mix = signals.PREDICTION_SHARE.measure(counts)
-            for name in classes:
-                share.setdefault(name, []).append(mix.get((name,), (0.0 if mix else None, 0))[0])
-        return {"step_s": minute, "start": starts, **series, "share": share}
+        return history_of(
+            self._windows.minutes(key, starts[0]), starts, minute, schema,
+            self.objectives.get(key.model, Objectives()), self._host.began or 0.0,
+            classes_seen([self._windows.sum(key, self._scaled(HOUR))], schema),
+        )  # fmt: skip
 
     def close(self) -> None:
         """Close the file."""
@@ -203,6 +191,43 @@ class StatusSource:
             self._reader.close()
             if self.quality is not None:
                 self.quality.close()
+
+
+def history_of(
+    steps: Mapping[int, Tally],
+    starts: range,
+    step_s: int,
+    schema: ModelSchema,
+    objectives: Objectives,
+    began: float,
+    classes: Iterable[str],
+) -> dict[str, Any]:
+    """Return the series of a model version: None where nobody counted, or where nothing can be told.
+
+    Parameters
+    ----------
+    steps : counts by the start of their step.
+    starts : of the steps to show, Unix seconds.
+    began : Unix time of the first count of all: before it nobody counted, which is not 0.
+    classes : those whose share is told.
+    """
+    series: dict[str, list[float | None]] = {
+        name: [] for name in ("request_rate", "error_ratio", "slow_ratio", "p95_s")
+    }
+    share: dict[str, list[float | None]] = {name: [] for name in classes}
+    for start in starts:
+        covered = min(step_s, start + step_s - began)
+        counts = Counts(steps.get(start, Tally()), schema, max(covered, 1.0), objectives)
+        rate = signals.REQUEST_RATE.measure(counts)[()][0]
+        series["request_rate"].append(rate if covered > min(1, step_s / 2) else None)
+        series["error_ratio"].append(signals.ERROR_RATIO.measure(counts)[()][0])
+        series["slow_ratio"].append(signals.SLOW_RATIO.measure(counts)[()][0])
+        p95 = signals.latency_quantile(counts, 0.95)
+        series["p95_s"].append(p95.value if p95 else None)
+        mix = signals.PREDICTION_SHARE.measure(counts)
+        for name, shares in share.items():
+            shares.append(mix.get((name,), (0.0 if mix else None, 0))[0])
+    return {"step_s": step_s, "start": list(starts), **series, "share": share}
 
 
 def details_of(counts: Counts, gauges: Mapping[str, float] | None) -> dict[str, Any]:
@@ -269,8 +294,10 @@ def _confidence(tally: Tally, schema: ModelSchema) -> dict[str, Any]:
     return {"edges": edges, "counts": [at[0], *(b - a for a, b in pairwise(at))]}
 
 
-def _classes(tally: Tally, schema: ModelSchema) -> list[str]:
-    """Return the classes to draw: the declared ones, then those seen."""
-    table = tally.tables.get(names.PREDICTIONS.name)
-    seen = [labels[0] for labels in table.rows] if table else []
-    return list(dict.fromkeys([*(schema.classes or ()), *seen]))[:12]
+def classes_seen(tallies: Iterable[Tally], schema: ModelSchema) -> list[str]:
+    """Return the classes to draw: the declared ones, then those that were answered."""
+    seen: dict[str, None] = dict.fromkeys(schema.classes or ())
+    for tally in tallies:
+        table = tally.tables.get(names.PREDICTIONS.name)
+        seen |= {labels[0]: None for labels in table.rows} if table else {}
+    return list(seen)[:MOST_CLASSES]

@@ -12,11 +12,10 @@ from modelwatch.config import Config
 from modelwatch.signals import Counts, Look
 from modelwatch.signals.core import MODEL, matcher
 from modelwatch.sources.drift import Watched, read_drift, watched_of
-from modelwatch.sources.history import history
 from modelwatch.sources.itself import COUNTED, of_tallies
 from modelwatch.sources.prometheus.client import Client
 from modelwatch.sources.prometheus.looks import PrometheusCounts
-from modelwatch.sources.status import HISTORY, WINDOW_S, details_of
+from modelwatch.sources.status import HISTORY, WINDOW_S, classes_seen, details_of, history_of
 from modelwatch.tally import Tally
 
 HOUR_S, DAY_S = 3600.0, 86_400.0
@@ -82,14 +81,15 @@ def _model(counts: PrometheusCounts, look: Look, version: str, watched: Watched)
 
     now = of(max(WINDOW_S / scale, 1.0))
     starts = _minutes(counts)
+    minutes = counts.minutes(look.model, version, starts)
     return {
         "name": look.model,
         "version": version,
         "task": "regression" if schema.classes is None else "classification",
         "readings": [asdict(reading) for signal in signals.SIGNALS.values() for reading in signal.read(now)],
         "details": details_of(now, _gauges(counts, look.model)),
-        "history": history(
-            counts.minutes(look.model, version, starts), starts, starts.step, schema, look.objectives, 0.0
+        "history": history_of(
+            minutes, starts, starts.step, schema, look.objectives, 0.0, classes_seen(minutes.values(), schema)
         ),
         "quality": None,
         "drift": read_drift(watched, version, of),
