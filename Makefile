@@ -1,4 +1,4 @@
-.PHONY: demo test lint bench soak soak-full golden docs audit screenshots
+.PHONY: demo test lint bench soak soak-full golden docs audit compat mutants screenshots
 
 demo: ## the sentiment service under traffic; open the page it names. STACK=1: with Prometheus and Alertmanager
 	@bash scripts/setup.sh demo
@@ -27,6 +27,14 @@ audit: ## bandit, known vulnerabilities of the dependencies, and a bill of mater
 	@bash scripts/setup.sh test
 	@.venv/bin/python -m pip install -q --disable-pip-version-check bandit pip-audit cyclonedx-bom
 	@.venv/bin/python scripts/audit.py
+
+compat: ## wheel and sdist in clean environments; core tests with the oldest and newest dependencies, on every Python there is
+	@bash scripts/setup.sh test
+	@bash scripts/compat.sh
+
+mutants: ## how many small changes of the pure code the tests notice; hours. ONLY=src/modelwatch/slo/burn.py: one module
+	@bash scripts/setup.sh test
+	@bash scripts/mutants.sh $(ONLY)
 
 golden: ## write the expected files of the tests anew
 	@bash scripts/setup.sh test
