@@ -144,6 +144,7 @@ def plain() -> Files:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(600)  # promtool alone has 20 seconds to do, and more where others work
 @pytest.mark.parametrize("mutant", MUTANTS)
 def test_generated_tests_kill_mutants(plain: Files, tmp_path: Path, mutant: str) -> None:
     """Each planted fault of the rules makes the tests that are generated beside them fail."""
