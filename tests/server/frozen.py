@@ -78,7 +78,17 @@ def _shaped(name: str, rate: float, seed: int, state: str = "healthy") -> Status
             reading["value"] = rate
         reading["samples"] = round(300 * rate)
     made["details"] |= {"requests": round(300 * rate), "throughput": 0.99 * rate}
+    made["traffic"] = _traffic(rate)
     return made
+
+
+def _traffic(rate: float) -> Status:
+    """Return that the last full hour was normal, and what is usual around now."""
+    ended = int(NOW // HOUR * HOUR)
+    usual = [{"begin": ended + i * HOUR, "end": ended + (i + 1) * HOUR, "low": (0.76 + i / 20) * rate, "high": (1.14 + i / 15) * rate}
+             for i in (-1, 0, 1)]  # fmt: skip
+    return {"state": "normal", "requests": round(HOUR * rate), "normal": 3500 * rate, "low": 2700 * rate, "high": 4000 * rate,
+            "scales": 0.4, "side": "", "words": "", "ended": ended, "usual": usual}  # fmt: skip
 
 
 def _features(level: str | None = None) -> list[Status]:

@@ -10,6 +10,7 @@ from markupsafe import Markup
 from modelwatch.server import charts, words
 from modelwatch.server.health import Check, View, sentence, worst
 from modelwatch.server.words import NBSP, clean, finite
+from modelwatch.sources.traffic import usual_at
 
 CHIPS = {"ok": "OK", "crit": "Critical", "warn": "Warning", "unk": "Cannot tell", "info": "Info", "none": "Not checked"}
 SHOWN_CLASSES = 6  # pictures of classes over time
@@ -93,11 +94,13 @@ def _rate(view: View) -> Panel:
         compare.append(
             Markup("<b>{}</b> requests finished in the last {}.").format(view.count("requests"), view.window)
         )
-        known, usual = series.known(), _usual(view)
+        known, usual = series.known(), _usual_words(view)
         bound = checks[0].limit if checks else None
         if bound is not None:
             compare.append(f"Limit: {words.rate(bound)}.")
-        if usual:
+        if usual and _traffic(view)["state"] == "unusual":
+            compare.insert(0, usual)  # a narrow panel cuts what comes last
+        elif usual:
             compare.append(usual)
         elif bound is None and len(known) > 1:
             low, high = words.rate_number(min(known)), words.rate(max(known))
@@ -112,7 +115,17 @@ def _rate(view: View) -> Panel:
         "req/s" if shown else "",
         view.window,
         compare,
-        _picture(series, "Request rate", words.rate, state, limit=limit, tick=_axis, height=PANEL, least_top=1.0),
+        _picture(
+            series,
+            "Request rate",
+            words.rate,
+            state,
+            limit=limit,
+            usual=_usual(view, series),
+            tick=_axis,
+            height=PANEL,
+            least_top=1.0,
+        ),
         [
             ("In flight", view.count("in_progress")),
             ("Right now", words.rate(view.detail("throughput"))),
@@ -121,17 +134,31 @@ def _rate(view: View) -> Panel:
     )
 
 
-def _usual(view: View) -> Said:
-    """Return the last full hour beside the same hour of the weeks before; empty until enough of it is known."""
-    found: Mapping[str, Any] = view.model.get("traffic") or {}
-    if found.get("state") not in {"normal", "unusual"} or view.until != view.now:
-        return ""
+def _usual(view: View, series: charts.Series) -> list[charts.Stretch]:
+    """Return what is usual in the hours of a picture; nothing where it reaches back further than that is known."""
+    held: Sequence[Mapping[str, float]] = _traffic(view).get("usual") or ()
+    found = [charts.Stretch(one["begin"], one["end"], one["low"], one["high"]) for one in held]
+    begin = min((t for t in map(finite, series.start) if t is not None), default=view.now)
+    return found if found and begin >= found[0].begin - series.step_s else []
+
+
+def _traffic(view: View) -> Mapping[str, Any]:
+    """Return what traffic is normal now; nothing where a picture of the past is shown."""
+    return (view.model.get("traffic") or {}) if view.until == view.now else {}
+
+
+def _usual_words(view: View) -> Said:
+    """Return what is usual at this hour, or the last full hour where it was not; empty until enough of it is known."""
+    found = _traffic(view)
+    now = usual_at(found, view.now)
+    if found.get("state") != "unusual":
+        low, high = (words.rate_number(now["low"]), words.rate(now["high"])) if now else ("", "")
+        return f"Usual at this hour: {low} to {high}." if now else ""
     usual, low, high = (words.number(finite(found.get(name))) for name in ("normal", "low", "high"))
     asked = Markup("<b>{}</b>").format(words.number(finite(found.get("requests"))))
-    unusual = Markup("<b>Unusual:</b> ") if found["state"] == "unusual" else ""
     at = words.clock(finite(found.get("ended")))
-    return Markup("{}{} in the hour to {} UTC; normal is about {} ({} to {}).").format(
-        unusual, asked, at, usual, low, high
+    return Markup("<b>Unusual:</b> {} in the hour to {} UTC; normal is about {} ({} to {}).").format(
+        asked, at, usual, low, high
     )
 
 

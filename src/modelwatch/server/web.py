@@ -47,7 +47,6 @@ from modelwatch.server.settingspage import settings_fragments, settings_page
 from modelwatch.server.slospage import slos_fragments, slos_page
 from modelwatch.server.words import clean, finite
 from modelwatch.sources.history import RANGES, with_history
-from modelwatch.sources.traffic import with_traffic
 
 if TYPE_CHECKING:
     from modelwatch.server.desk import Desk
@@ -101,7 +100,7 @@ def pages_app(
     settings : callable, optional
         Returns the configuration as it was understood, without secrets (`sources.settings.settings`).
     history : HistorySource, optional
-        Where the history of other ranges than the last hour, and what traffic is normal, come from.
+        Where the history of other ranges than the last hour comes from.
     """
     pages = _Pages(read_status, handling, settings, history)
     return Starlette(
@@ -144,10 +143,9 @@ class _Pages:
         return found
 
     def read(self, request: Request) -> Mapping[str, Any]:
-        """Return what is known now, with the history of the range that the address picks, and what is normal."""
+        """Return what is known now, with the history of the range that the address picks."""
         picked, to = _range_of(request)
-        found = with_traffic(self.now(), None if self.history is None else self.history.traffic)
-        return with_history(found, self.history, picked, to)
+        return with_history(self.now(), self.history, picked, to)
 
     def page(self, name: str, render: Render, _: Render, picks: Sequence[str]) -> Route:
         """Return the route of a page."""

@@ -7,6 +7,7 @@ from datetime import datetime, timezone
 from typing import Any
 
 from modelwatch import names
+from modelwatch.sources.traffic import usual_at
 
 MARK = {"ok": "OK", "firing": "BEYOND", "cannot_tell": "CANNOT TELL"}
 
@@ -37,6 +38,7 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
         last = f"{window_s / 60:.0f} min" if window_s >= 60 else f"{window_s:g} s"
         lines += ["", f"{model['name']} {model['version']}  (last {last})"]
         lines += [_reading_line(reading) for reading in model["readings"]]
+        lines += _traffic_lines(model.get("traffic"), state["now"])
         lines += _quality_lines(model["quality"])
         lines += _estimate_lines(model["estimate"])
         lines += _binary_lines(model["quality"])
@@ -56,6 +58,17 @@ def status_lines(state: Mapping[str, Any]) -> list[str]:
             refused, faults = details["refused"], details["internal_errors"]
             lines.append(f"  {'Monitor':<28}{refused:,} values refused, {faults:,} internal errors")
     return lines
+
+
+def _traffic_lines(traffic: Mapping[str, Any] | None, now: float) -> list[str]:
+    """Return the rate that is usual now, and the last full hour where it was not; nothing until weeks are known."""
+    usual = usual_at(traffic or {}, now)
+    if traffic is None or usual is None:
+        return []
+    digits = 0 if usual["high"] >= 20 else 2
+    band = f"{usual['low']:,.{digits}f} to {usual['high']:,.{digits}f} req/s"
+    odd = f"; UNUSUAL: the last full hour: {traffic['words']}" if traffic["state"] == "unusual" else ""
+    return [f"  {'Usual here':<28}{band} at this hour of the week{odd}"]
 
 
 def _estimate_lines(estimate: Mapping[str, Any] | None) -> list[str]:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import sqlite3
 import threading
 import time
+from collections import Counter
 from collections.abc import Mapping
 from dataclasses import asdict
 from pathlib import Path
@@ -40,6 +41,9 @@ class TrafficSource:
     def read(self) -> dict[str, dict[str, Any]]:
         """Return {model: `Normal` of the last full hour as plain values, with `ended`, its end in Unix seconds}.
 
+        Beside it `usual`: for this hour and those around it, as far as enough weeks are known, `begin` and `end` in
+        Unix seconds, and `low` and `high`, the band of requests per second.
+
         Raises
         ------
         sqlite3.Error, OSError, ModelwatchError   the counts cannot be read.
@@ -63,7 +67,20 @@ class TrafficSource:
             of = hours.setdefault(row.key.model, {at: 0 for at in ran if at >= first})
             of[first] += _requests(row)
         last = self._hour(ended - 1)
-        return {model: {**asdict(traffic_normal(of, last)), "ended": ended} for model, of in hours.items()}
+        return {
+            model: {**asdict(traffic_normal(of, last)), "ended": ended, "usual": self._usual(of, ended)}
+            for model, of in hours.items()
+        }
+
+    def _usual(self, hours: Mapping[int, int], ended: int) -> list[dict[str, float]]:
+        found = []
+        for begin in range(ended - self._hour_s, ended + 2 * self._hour_s, self._hour_s):
+            at = self._hour(begin)
+            one = traffic_normal({hour: n for hour, n in hours.items() if hour < at} | {at: 0}, at)
+            if one.low is not None and one.high is not None:
+                rates = {"low": one.low / self._hour_s, "high": one.high / self._hour_s}
+                found.append({"begin": begin, "end": begin + self._hour_s, **rates})
+        return found
 
     def _hour(self, at: float) -> int:
         """Return the number of the hour of local time: people keep to it, and a day in summer is as long as theirs."""
@@ -86,5 +103,15 @@ def with_traffic(status: Mapping[str, Any], source: TrafficSource | None) -> dic
         found = source.read()
     except (sqlite3.Error, OSError, ModelwatchError):
         return dict(status)  # the status itself says what cannot be read
-    told = {name: {"traffic": of} for name, of in found.items()}
-    return {**status, "models": [{**one, **told.get(str(one.get("name")), {})} for one in status["models"]]}
+    asked = Counter(str(one.get("name")) for one in status["models"] if (one.get("details") or {}).get("requests"))
+    models = []
+    for one in status["models"]:
+        name = str(one.get("name"))
+        shared: dict[str, Any] = {"usual": []} if asked[name] > 1 else {}  # what is usual is of all versions together
+        models.append({**one, "traffic": {**found[name], **shared}} if name in found else one)
+    return {**status, "models": models}
+
+
+def usual_at(traffic: Mapping[str, Any], now: float) -> Mapping[str, float] | None:
+    """Return the band of the hour in which `now` is; None where it is not known."""
+    return next((one for one in traffic.get("usual") or () if one["begin"] <= now < one["end"]), None)
