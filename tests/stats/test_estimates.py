@@ -341,3 +341,36 @@ def test_when_to_warn() -> None:
 def test_when_to_hide(off: Sequence[float], hidden: bool) -> None:
     """When it was wrong by more than 5 points in 2 of the last 4 mature windows."""
     assert estimate_misleads([0.5 + each for each in off], [0.5] * len(off)) is hidden
+
+
+def test_multiclass_error_is_that_of_labels_and_reference() -> None:
+    """To the digit: noise of the labels, and the calibrators' own error, which does not shrink with the predictions."""
+    few = Calibrator(np.array([0.5, 0.9]), np.array([5.0, 8.0]))
+    found = estimate_accuracy([few], [[10, 30]])
+    assert found is not None
+    labels, own = 10 * 0.25 + 30 * 0.09, 10**2 * 0.25 / 5 + 30**2 * 0.09 / 8
+    assert found.se == pytest.approx(math.sqrt(labels + own) / 40)
+
+
+def test_a_class_that_is_not_predicted_hides_no_other() -> None:
+    """Wherever it stands among the classes."""
+    first, second = (Calibrator(np.array(rates), np.full(2, CERTAIN)) for rates in ([0.5, 0.9], [0.2, 0.6]))
+    found = estimate_accuracy([first, second], [[0, 0], [20, 40]])
+    assert found is not None
+    assert found.value == pytest.approx((20 * 0.2 + 40 * 0.6) / 60)
+
+
+def test_a_bin_with_one_row_of_the_reference_is_known() -> None:
+    """Little is better than nothing: it is counted with the others."""
+    found = estimate_regression([3, 1], [1, 5], [2, 2.5], [4, 3])
+    assert found is not None
+    assert (found.mae.value, found.rmse) == pytest.approx(((3 * 2 + 0.5) / 4, math.sqrt((3 * 4 + 0.6) / 4)))
+
+
+def test_what_does_not_belong_together_is_no_estimate() -> None:
+    """More classes than calibrators, more windows than labels: an error, never a number about a part."""
+    one = Calibrator(np.array([0.5, 0.9]), np.full(2, CERTAIN))
+    with pytest.raises(ValueError, match="shorter|longer"):
+        estimate_accuracy([one], [[10, 30], [20, 40]])
+    with pytest.raises(ValueError, match="shorter|longer"):
+        estimate_misleads([0.5, 0.5], [0.5])
