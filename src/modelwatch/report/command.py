@@ -23,6 +23,16 @@ FAILED = 1
 FORMS = {".html": "to_html", ".htm": "to_html", ".json": "to_json", ".md": "to_markdown"}
 SEVERITIES = ("info", "warning", "critical")
 _Column = Annotated[str | None, typer.Option(help="Its column, where it has another name than usual.")]
+_Files = Annotated[
+    list[Path] | None,
+    typer.Option("--output", "-o", help="File to write: .html, .json, .md; may be repeated. Else it is printed."),
+]
+_FailOn = Annotated[
+    str | None, typer.Option(help="Exit code 1 when something is at least so bad: info, warning, critical.")
+]
+_Span = Annotated[
+    str | None, typer.Option(help="Length of buckets: minute, hour, day; without it by the length of the log.")
+]
 
 
 def register(app: typer.Typer) -> None:
@@ -35,10 +45,7 @@ def report(
     reference: Annotated[
         str | None, typer.Option(help="Training data, or a profile of it (.json); by default the configuration's.")
     ] = None,
-    output: Annotated[
-        list[Path] | None,
-        typer.Option("--output", "-o", help="File to write: .html, .json, .md; may be repeated. Else it is printed."),
-    ] = None,
+    output: _Files = None,
     config: Annotated[
         Path | None, typer.Option(help="The configuration; without it modelwatch.yaml where there is one.")
     ] = None,
@@ -47,9 +54,7 @@ def report(
     ] = False,
     model: Annotated[str | None, typer.Option(help="The model; needed where there are several.")] = None,
     labels: Annotated[str | None, typer.Option(help="A table of labels that came later, joined by request id.")] = None,
-    fail_on: Annotated[
-        str | None, typer.Option(help="Exit code 1 when something is at least so bad: info, warning, critical.")
-    ] = None,
+    fail_on: _FailOn = None,
     timestamp: _Column = None,
     prediction: _Column = None,
     confidence: _Column = None,
@@ -61,9 +66,7 @@ def report(
     endpoint: _Column = None,
     ignore: Annotated[list[str] | None, typer.Option(help="A column that is no feature; may be repeated.")] = None,
     engine: Annotated[str | None, typer.Option(help="arrow, duckdb or spark; without it what the log is of.")] = None,
-    span: Annotated[
-        str | None, typer.Option(help="Length of buckets: minute, hour, day; without it by the length of the log.")
-    ] = None,
+    span: _Span = None,
     threads: Annotated[int | None, typer.Option(help="Without it one a processor.", min=1)] = None,
     checkpoint: Annotated[Path | None, typer.Option(help="File that keeps what is done, to go on from there.")] = None,
 ) -> None:
