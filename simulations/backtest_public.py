@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import argparse
 import json
-from collections import defaultdict
+from collections import Counter, defaultdict
 from collections.abc import Iterable, Sequence
 from pathlib import Path
 from statistics import median
@@ -136,21 +136,21 @@ def pets(block: Block, folder: Path) -> None:
     issues = json.loads((folder / "petshop_low_traffic_issues.json").read_text())
     normal, text = petshop.minutes_of(data["none"]), petshop.THRESHOLDS["default"]
     delays: dict[str, list[float]] = defaultdict(list)
-    early = 0
+    early: Counter[bool] = Counter()
     for issue in issues:
         kind, onset = str(issue["target_metric"]), float(issue["target_timestamp"])
         lived = petshop.after_normal_days(normal, petshop.minutes_of(data[str(issue["issue"])]))
         incident = Incident(str(issue["issue"]), onset - 300, onset)  # the rows are of five minutes
         told = [one for one in told_of(lived, text, onset - 3600) if _of_kind(one, kind)]
         (found,), false = compare([incident], told, (min(lived), max(lived) + 60), petshop.FOUND_S)
-        early += sum(one.severity != "info" for one in false)
+        early.update(one.severity == "info" for one in false)
         if found.told:
             delays[kind].append(found.told[0].began - onset)
     for kind in petshop.KINDS:
         n = sum(issue["target_metric"] == kind for issue in issues)
         late = f"{median(delays[kind]) / 60:.0f} min" if delays[kind] else "–"
         block.say(f"{kind}: {len(delays[kind])} of {n} found, median delay {late}")
-    block.say(f"alerts of the same kind outside, in an hour before each and what follows: {early} (info left out)")
+    block.say(f"alerts of its kind outside, from an hour before each on: {early[True]} info, {early[False]} others")
     quiet = told_of(normal, text, None)
     days = (max(normal) - min(normal)) / 86_400
     for severity in ("critical", "warning", "info"):
