@@ -347,6 +347,23 @@ def test_an_answer_brings_the_next_sample_along_if_it_is_asked_to(host: Host) ->
     assert (refused.status_code, set(refused.json())) == (422, {"error"})
 
 
+def test_an_answer_with_the_next_sample_does_not_read_the_status_again(host: Host) -> None:
+    """What the page has read a moment ago will do: to read it all takes longer than to label."""
+    reads = []
+
+    def read() -> dict[str, Any]:
+        reads.append(1)
+        return {"models": [], "now": 0.0}
+
+    browser = Browser(pages_app(read, host.desk), "ana")
+    held, before = browser.fields()["request_id"], len(reads)
+    answer = browser.api("label", model="m", request_id=held, label="negative", next="page").json()
+    assert "two" in answer["next"]["item"]
+    assert len(reads) == before
+    browser.get("/review")
+    assert len(reads) > before
+
+
 class Blinded(Desk):
     """A desk whose store fails as soon as the label is saved."""
 

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Callable, Mapping
 from typing import TYPE_CHECKING, Any, NamedTuple
 from urllib.parse import quote
@@ -40,6 +41,7 @@ if TYPE_CHECKING:
 
 ACTIONS = ("name", "label", "skip", "undo", "peek")
 NEXT = ("sample", "page")  # what an answer of the API may bring along
+RECENT_S = 5.0  # how long a label is answered from a status that was read before: the page itself looks every 2 s
 LONGEST_NOTE = 1500  # characters; with what is written down besides, the store keeps 2,000
 
 
@@ -81,15 +83,24 @@ class _Routes:
     def __init__(self, read_status: Callable[[], Mapping[str, Any]], desk: Desk | None) -> None:
         self.read_status, self.desk = read_status, desk
         self.key = FormKey(lambda: self._desk().key())
+        self._read: tuple[float, Mapping[str, Any]] = (float("-inf"), {})
 
-    def _place(self, name: str | None) -> _Place:
+    def _status(self, *, recent: bool) -> Mapping[str, Any]:
+        """Return what is known now, or what was read some seconds ago: to read it takes longer than to label."""
+        at, status = self._read
+        if not recent or time.monotonic() - at > RECENT_S:
+            status = self.read_status()
+            self._read = time.monotonic(), status
+        return status
+
+    def _place(self, name: str | None, *, recent: bool = False) -> _Place:
         """Return where a request belongs.
 
         Raises
         ------
         KeyError   there is no model of that name.
         """
-        status = self.read_status()
+        status = self._status(recent=recent)
         at_desk = self.desk.models if self.desk else ()
         reporting = model_names(status)
         if name is not None and name not in at_desk and name not in reporting:
@@ -251,7 +262,7 @@ class _Routes:
             turn, token = self._desk().turn(model, reviewer), self.key.token(session)
             if wanted == "sample":
                 return {"next": review_json(turn, token)}
-            return {"next": self._parts(request, self._place(model).chosen, turn, token, said)}
+            return {"next": self._parts(request, self._place(model, recent=True).chosen, turn, token, said)}
         except ModelwatchError:
             return {"next": None}
 
