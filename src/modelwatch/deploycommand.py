@@ -31,6 +31,8 @@ def deploy(
     from modelwatch.groundtruth.deploys import Deploy
     from modelwatch.groundtruth.store import Store
 
+    if version is not None and not (version.strip() and version.isprintable()):
+        raise ConfigError(fault("deploy", "--version", version, "a line of text", "Write --version 1.2.3."))
     found = load_config(config, secrets=False)
     if found.store is None:
         raise ConfigError(

@@ -45,7 +45,9 @@ def export_labels(config: Path, model: str | None, output: Path, limit: int) -> 
     try:
         output.write_text(export(samples, "csv" if form == "csv" else "label-studio"), encoding="utf-8")
     except OSError as error:
-        raise ModelwatchError(f"--output: {str(output)!r} cannot be written ({error}). Name another file.") from None
+        raise ModelwatchError(
+            f"--output: {str(output)!r} cannot be written ({error.strerror}). Name another file."
+        ) from None
     return len(samples), max(0, left)
 
 
