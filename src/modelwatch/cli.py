@@ -29,6 +29,7 @@ from modelwatch.deploycommand import register as register_deploy
 from modelwatch.drill.command import register as register_drill
 from modelwatch.onboarding.commands import register as register_first_minute
 from modelwatch.report.command import register as register_report
+from modelwatch.stackcommands import register as register_stack
 
 CONFIG = "modelwatch.yaml"
 FromPrometheus = Annotated[
@@ -49,6 +50,7 @@ register_drill(app)
 register_deploy(app)
 register_backtest(app)
 register_report(app)
+register_stack(app)
 
 
 @app.callback()
@@ -353,56 +355,6 @@ def generate(
         raise typer.Exit(FAILED if lines else OK)
     done = write(files, directory, force=force)
     typer.echo(f"{directory}: {len(done.written)} files written, {len(done.unchanged)} as they were")
-
-
-stack = typer.Typer(no_args_is_help=True, help="Run the generated stack: in Docker, or as programs on this machine.")
-app.add_typer(stack, name="stack")
-_State = Annotated[Path, typer.Option(help="Directory of its files and data.")]
-_STATE = Path(".modelwatch-stack")
-
-
-@stack.command("up")
-def stack_up(
-    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
-    state: _State = _STATE,
-    docker: Annotated[bool, typer.Option("--docker/--no-docker", help="Use Docker when its engine answers.")] = True,
-    prometheus_port: Annotated[
-        int, typer.Option(help="Port of Prometheus on 127.0.0.1, without Docker.", min=1, max=65_535)
-    ] = 9090,
-    alertmanager_port: Annotated[
-        int, typer.Option(help="Port of Alertmanager on 127.0.0.1, without Docker.", min=1, max=65_535)
-    ] = 9093,
-) -> None:
-    """Start Prometheus and Alertmanager with all rules; with Docker also Grafana, the service and its pages."""
-    from modelwatch.stack import up
-
-    ports = {"prometheus": prometheus_port, "alertmanager": alertmanager_port}
-    for part in up(config, state, say=_progress, docker=docker, ports=ports):
-        typer.echo(f"{part.name}: {part.url}")
-
-
-@stack.command("down")
-def stack_down(state: _State = _STATE) -> None:
-    """Stop what `up` started. Its data stay."""
-    from modelwatch.stack import down
-
-    typer.echo(f"stopped: {', '.join(down(state)) or 'nothing was running'}")
-
-
-@stack.command("status")
-def stack_status(state: _State = _STATE) -> None:
-    """Show which parts of the stack answer.
-
-    Exit code 1 when one does not, or none was started.
-    """
-    from modelwatch.stack import status as status_of
-
-    parts = status_of(state)
-    for part in parts:
-        typer.echo(f"{part.name}: {part.url} {'answers' if part.answers else 'does not answer'}")
-    if not parts:
-        typer.echo("nothing was started")
-    raise typer.Exit(OK if parts and all(part.answers for part in parts) else FAILED)
 
 
 label = typer.Typer(no_args_is_help=True, help="Samples out, labels in: for Label Studio, or as CSV.")
