@@ -347,6 +347,10 @@ def generate(
     """
     from modelwatch.stack import differences, generated, write
 
+    for option, url in (("--pages-url", pages_url), ("--grafana-url", grafana_url)):
+        if url is not None and not url.startswith(("http://", "https://")):
+            expected = "an address that begins with http:// or https://"
+            raise ConfigError(fault("generate", option, url, expected, "Write the whole address."))
     places = {"discovery": discovery, "pages_url": pages_url, "grafana_url": grafana_url}
     files = generated(config, only, **{name: value for name, value in places.items() if value is not None})
     if diff:
