@@ -106,3 +106,10 @@ def test_unknown_name_is_an_attribute_error() -> None:
 
     with pytest.raises(AttributeError, match="no attribute 'Monitro'"):
         modelwatch.Monitro  # noqa: B018
+
+
+def test_version(tmp_path: Path) -> None:
+    """`--version` is one line with the version of the package."""
+    from modelwatch import __version__
+
+    assert run("--version", cwd=tmp_path).stdout == f"modelwatch {__version__}\n"

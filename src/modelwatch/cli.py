@@ -53,9 +53,20 @@ register_report(app)
 register_stack(app)
 
 
+def _tell_version(asked: bool) -> None:
+    if asked:
+        from modelwatch import __version__
+
+        typer.echo(f"modelwatch {__version__}")
+        raise typer.Exit
+
+
 @app.callback()
 def options(
     debug: Annotated[bool, typer.Option("--debug", help="Show the traceback of an error.")] = False,
+    version: Annotated[  # noqa: ARG001 - its callback answers
+        bool, typer.Option("--version", callback=_tell_version, is_eager=True, help="Show the version.")
+    ] = False,
 ) -> None:
     """Options of every command."""
     if debug:

@@ -174,9 +174,9 @@ def _second_pass(
             is_confidence = name == roles.confidence
             scan.fix_edges(*((FINE_CONFIDENCE_EDGES, CONFIDENCE_EDGES) if is_confidence else ()))
     if not kept:
+        why = f" ({'; '.join(notes)[:300]})" if notes else ""
         raise NotEnoughData(
-            f"{source.name}: no column can be profiled ({'; '.join(notes)[:300]}); expected numbers or categories. "
-            "Give the training data."
+            f"{source.name}: no column can be profiled{why}; expected numbers or categories. Give the training data."
         )
     numeric = [scan for scan in kept.values() if scan.kind == "numeric"]
     if numeric:

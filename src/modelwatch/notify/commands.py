@@ -85,7 +85,10 @@ def silenced(
         given = lasts if values else "none"
         expected = "a duration such as 2h" if values else "at least one name=value"
         what = "duration" if values else "matcher"
-        raise ConfigError(fault("alerts silence", what, given, expected, "Write it."))
+        remedy = (
+            "Write --for 2h; units are s, m, h, d, w." if values else "Write alertname=HighErrorRate, or model=NAME."
+        )
+        raise ConfigError(fault("alerts silence", what, given, expected, remedy))
     return outbox().silence(values, by, note, now, now + duration)
 
 
