@@ -106,7 +106,7 @@ def _work(page: Path, tmp_path: Path, environ: dict[str, str], ports: dict[str, 
             module = Path(named.group(1)).stem if named else None
             _run([sys.executable, "-c", f"import {module}" if module else block.text], tmp_path, environ, where)
         elif block.language in {"sh", "bash"}:
-            for program in re.findall(r"^(promtool|amtool)\b", block.text, re.MULTILINE):
+            for program in re.findall(r"^(promtool|amtool|vmalert)\b", block.text, re.MULTILINE):
                 require(program)
             _run(["bash", "-euo", "pipefail", "-c", block.text], tmp_path, environ, where)
         else:

@@ -132,7 +132,7 @@ def test_taken_port_is_one_clear_line(tmp_path: Path) -> None:
     [
         (
             ["--incident", "flood"],
-            "expected one of none, errors, latency, drift, accuracy, outage, slow-burn, traffic-stop, tour",
+            "expected one of none, errors, latency, drift, accuracy, outage, slow-burn, traffic-stop, failing-outage, tour",
         ),
         (["--texts", "missing.csv"], "cannot be read"),
         (["--port", "70000"], "0 to 65535"),
