@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import NamedTuple
 
-import psutil
+import psutil  # type: ignore[import-untyped]  # it has no types
 import pytest
 import yaml
 
