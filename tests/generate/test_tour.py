@@ -23,6 +23,7 @@ from modelwatch.sources.status import StatusSource
 from modelwatch.stack import references_of
 
 SCALE = 60
+pytestmark = pytest.mark.timeout(400)  # whichever test is the first waits for the whole tour
 #: Panels that have nothing to show on the machine of the tests, by a part of their query, with the reason.
 SILENT = {
     "node_cpu_seconds_total": "of the node exporter, which only Compose starts",

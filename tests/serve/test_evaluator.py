@@ -156,6 +156,7 @@ def test_a_lease_that_is_given_back_is_free_at_once(house: House) -> None:
 )
 def test_states_that_cannot_be_read_begin_anew(house: House, kept: str) -> None:
     """Whatever is in the store, it is evaluated, and then there are states again."""
+    house.happen()  # its counts are in a file
     parts = house.serve()
     parts.store.set_value("alert_states", kept)
     assert parts.evaluator.round(), parts.evaluator.why_not

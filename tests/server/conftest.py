@@ -328,9 +328,9 @@ class Browser:
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
     def wait(self, condition: str, timeout_s: float = 20.0) -> None:
-        """Wait until an expression in the page is true."""
+        """Wait until an expression in the page is true and the page has all it needs: its style, its scripts."""
         until = time.monotonic() + timeout_s
-        while not self.see(f"Boolean({condition})"):
+        while not self.see(f"document.readyState === 'complete' && Boolean({condition})"):
             assert time.monotonic() < until, f"never true: {condition}"
             time.sleep(0.05)
 

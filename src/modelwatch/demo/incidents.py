@@ -122,6 +122,6 @@ class Script:
 SCRIPTS: dict[str, Script] = {
     "none": Script("none", ()),
     **{fault.name: Script(fault.name, (fault,)) for fault in FAULTS},
-    FAILING_OUTAGE.name: Script(FAILING_OUTAGE.name, (FAILING_OUTAGE,), first_s=16.0, lasts_s=75.0, every_s=600.0),
+    FAILING_OUTAGE.name: Script(FAILING_OUTAGE.name, (FAILING_OUTAGE,), first_s=16.0, lasts_s=66.0, every_s=600.0),
     "tour": Script("tour", FAULTS, lasts_s=60.0, every_s=90.0),
 }
