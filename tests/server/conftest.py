@@ -30,6 +30,7 @@ from modelwatch.qualityrows import Columns
 NOW = 1_795_444_330.0  # 23 Nov 2026, 14:32:10 UTC
 STEPS = 60
 SHARES = {"negative": 0.217, "neutral": 0.131, "positive": 0.652}
+LOOPBACK = "http://127.0.0.1:"
 Status = dict[str, Any]
 Sample = Callable[..., Status]
 
@@ -270,6 +271,7 @@ class Browser:
         self._out, self._in = from_us, os.fdopen(to_us, "rb", buffering=0)
         self._pending, self._id, self._session = b"", 0, ""
         self.problems: list[str] = []
+        self.origin = "about:blank"  # of the page that is open
         target = self.call("Target.createTarget", url="about:blank")["targetId"]
         self._session = self.call("Target.attachToTarget", targetId=target, flatten=True)["sessionId"]
         for domain in ("Page", "Runtime", "Log", "Network"):
@@ -305,7 +307,10 @@ class Browser:
         if event.get("method") == "Runtime.exceptionThrown":
             self.problems.append(str(told["exceptionDetails"]))
         if event.get("method") == "Log.entryAdded" and told["entry"]["level"] == "error":
-            self.problems.append(f"{told['entry']['text']} {told['entry'].get('url', '')}")
+            problem, url = told["entry"]["text"], told["entry"].get("url", "")
+            late = "ERR_CONNECTION_REFUSED" in problem and LOOPBACK in url and not url.startswith(self.origin)
+            if not late:  # the page before this one asked a server that has ended with its test
+                self.problems.append(f"{problem} {url}")
 
     def see(self, script: str) -> Any:
         """Return the value of an expression in the page; a promise is waited for."""
@@ -324,6 +329,7 @@ class Browser:
         self.call("Emulation.setEmulatedMedia", features=[scheme])
         self.call("Emulation.setScriptExecutionDisabled", value=not scripts)
         self.problems.clear()
+        self.origin = "/".join(url.split("/")[:3])
         self.call("Page.navigate", url=url)
         self.wait("document.readyState === 'complete' && location.href !== 'about:blank'")
 
