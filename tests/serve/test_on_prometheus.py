@@ -65,6 +65,7 @@ def config(tmp_path: Path) -> Config:
     return load_config(path)
 
 
+@pytest.mark.timeout(240)  # a whole minute must have passed at the Prometheus
 def test_the_pages_show_what_it_has_and_say_when_it_hangs(config: Config, tmp_path: Path) -> None:
     """The numbers are those of its counters; while it hangs they stay, with the reason, and cannot be told."""
     require("prometheus")
@@ -74,8 +75,8 @@ def test_the_pages_show_what_it_has_and_say_when_it_hangs(config: Config, tmp_pa
         folder = tmp_path / "prometheus"
         folder.mkdir()
         with running_prometheus(folder, [f"127.0.0.1:{service.port}"]) as prometheus:
-            watching = Watching(config, Client(prometheus.url, wall_s=1.0))
-            until = time.monotonic() + 30
+            watching = Watching(config, Client(prometheus.url, wall_s=5.0))
+            until = time.monotonic() + 90
             while not (
                 watching.look() and watching.read()["models"] and watching.read()["models"][0]["details"]["requests"]
             ):
