@@ -99,7 +99,6 @@ def test_what_the_warehouse_refuses(tables: Any) -> None:
     ) as found:
         analyze(tables.table("texts"), now=NOW)
     assert "\n" not in str(found.value)
+    tables.create_table("alone", pa.table({"timestamp": pa.array([int(NOW)], pa.timestamp("s")), "prediction": ["a"]}))
     with pytest.raises(ConfigError, match="Join them there"):
-        analyze(
-            tables.table("labelled"), labels=LABELLED, model=model_of().model_copy(update={"features": {}}), now=NOW
-        )
+        analyze(tables.table("alone"), labels=LABELLED, model=model_of().model_copy(update={"features": {}}), now=NOW)
