@@ -1,12 +1,15 @@
-"""What several tests need: binaries that must be there, free ports."""
+"""What several tests need: binaries that must be there, free ports, scripts as modules."""
 
 from __future__ import annotations
 
 import importlib
+import importlib.util
 import os
 import shutil
 import socket
+import sys
 from pathlib import Path
+from types import ModuleType
 from typing import Any
 
 import pytest
@@ -49,3 +52,15 @@ def needed(name: str) -> Any:
         if os.environ.get("CI") == "true":
             pytest.fail(reason)
         pytest.skip(reason)
+
+
+def script(path: str) -> ModuleType:
+    """Return a script of the repository as a module."""
+    file = Path(__file__).resolve().parents[1] / path
+    spec = importlib.util.spec_from_file_location(f"script_{file.stem}", file)
+    assert spec is not None
+    assert spec.loader is not None
+    module = importlib.util.module_from_spec(spec)
+    sys.modules[spec.name] = module
+    spec.loader.exec_module(module)
+    return module

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
 from pathlib import Path
 from types import ModuleType
 
 import pytest
+
+import support
 
 ROOT = Path(__file__).resolve().parents[1]
 
@@ -15,13 +15,7 @@ ROOT = Path(__file__).resolve().parents[1]
 @pytest.fixture(scope="module")
 def script() -> ModuleType:
     """The script that makes the pages."""
-    spec = importlib.util.spec_from_file_location("modelwatch_reference", ROOT / "scripts" / "reference.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    return module
+    return support.script("scripts/reference.py")
 
 
 def test_the_pages_are_what_the_code_says(script: ModuleType, request: pytest.FixtureRequest) -> None:

@@ -243,7 +243,8 @@ class Silent:
 
         def __getattr__(self, name):
             """Refuse."""
-            refused = {"cpu_times": PermissionError, "io_counters": NotImplementedError}  # as psutil on some systems
+            # what psutil raises of a process that may not be asked, and where a platform does not count disk bytes
+            refused = {"cpu_times": PermissionError, "io_counters": NotImplementedError}
             raise refused.get(name, AttributeError)(name)
 
 
