@@ -9,7 +9,7 @@ from __future__ import annotations
 import math
 from collections.abc import Hashable, Iterator, Sequence
 from dataclasses import dataclass
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -18,6 +18,7 @@ import numpy.typing as npt
 from modelwatch.statistics.counts import Cells, Counts, Floats, paired, special, stats
 
 FLOOR = 1e-4  # of shares, in PSI
+KEPT_STEPS = 10_000  # of raw values: the cumulative shares of a window so large, or smaller, are kept for the next
 
 
 # -- raw values --------------------------------------------------------------------------------------------------------
@@ -104,11 +105,23 @@ def ks(
 
 def _largest_gap(many: Floats, few: Floats) -> float:
     """Return max |F - G|: it is reached at a value of the smaller sample, or just below one."""
-    m, steps = len(many), np.arange(len(few) + 1) / len(few)  # of equal values the last has all steps, the first none
+    m, n = len(many), len(few)
     upto = many.searchsorted(few, "right")
     is_shared = (many[upto - 1] == few).any()
-    below = many.searchsorted(few, "left") if is_shared else upto
-    return float(max((steps[1:] - upto / m).max(), (below / m - steps[:-1]).max(), 0.0))
+    before = (_kept_steps if n <= KEPT_STEPS else _steps)(n)  # of equal values the last has all steps, the first none
+    above = upto / m - before
+    below = many.searchsorted(few, "left") / m - before if is_shared else above
+    return max(float(below.max()), 1 / n - float(above.min()), 0.0)
+
+
+def _steps(n: int) -> Floats:
+    """Return the shares of a sample of n below each of its values."""
+    steps: Floats = np.arange(n) / n
+    steps.flags.writeable = False
+    return steps
+
+
+_kept_steps = lru_cache(maxsize=4)(_steps)  # windows of one length follow each other
 
 
 def outside_share(reference: Sorted, current: Sequence[float] | npt.NDArray[Any]) -> float | None:
