@@ -29,6 +29,7 @@ from modelwatch.signals.drift import FEATURE_KS
 from modelwatch.testing import Prometheus, running_prometheus
 
 FEATURES, REPLICAS, EVENTS = 100, 10, 2_000
+BLOCK = "54h"  # a server has its last hour in one piece, its head; blocks of 2 h would often cut it in two
 SPAN_S, FRESH_S = 3_900, 300
 PACE_S = 5  # between two evaluations here; a minute in the rules
 MODEL = "fleet"
@@ -54,8 +55,8 @@ def evaluated(folder: Path, step_s: int, times: int) -> tuple[float, float]:
     history, rules = folder / "fleet.om", folder / "drift.yml"
     with history.open("w", encoding="utf-8") as file:
         file.writelines(lines(int(time.time()) // step_s * step_s, step_s))
-    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "-q", str(history), str(folder / "data")]
-    subprocess.run(command, check=True, capture_output=True)
+    command = ["promtool", "tsdb", "create-blocks-from", "openmetrics", "-q", "--max-block-duration", BLOCK]
+    subprocess.run([*command, str(history), str(folder / "data")], check=True, capture_output=True)
     history.unlink()
     rules.write_text(drift_rules().replace("interval: 1m", f"interval: {PACE_S}s"), encoding="utf-8")
     expression = FEATURE_KS.promql(f'model_name="{MODEL}"', "1h", Objectives()) or ""
@@ -125,5 +126,6 @@ def lines(now: int, step_s: int) -> Iterator[str]:
                 head = f'{name}{{{labels},instance="r{replica}",job="bench"}}'
                 for at in range(first, now, step_s):
                     worth = float(value) * ((at - begin) / SPAN_S if page is counted else 1)
+                    worth = round(worth) if page is counted and float(value).is_integer() else worth  # counts are whole
                     yield f"{head} {worth!r} {at}\n"
     yield "# EOF\n"
