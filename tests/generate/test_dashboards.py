@@ -161,6 +161,28 @@ def _filled(expression: str) -> str:
     return re.sub(r"\$(job|instance|model|version)", ".+", expression.replace("$__rate_interval", "5m"))
 
 
+@pytest.mark.filterwarnings("ignore:Prefer using dashboardv2:DeprecationWarning")
+@pytest.mark.parametrize("name", BOARDS)
+def test_types(name: str) -> None:
+    """Read with the types of Grafana's own SDK and written again, no panel, query, option or variable is lost."""
+    from grafana_foundation_sdk.cog.encoder import JSONEncoder
+    from grafana_foundation_sdk.cog.plugins import register_default_plugins
+    from grafana_foundation_sdk.models.dashboard import Dashboard
+
+    register_default_plugins()
+    read: Any = Dashboard.from_json(BOARDS[name])
+    for each in (*read.links, *read.annotations.list_val):
+        each.placement = None  # the SDK knows no other than a menu; ours are in sight
+    assert json.loads(json.dumps(read, cls=JSONEncoder)) == BOARDS[name]
+
+
+def test_grafana_is_of_the_schema() -> None:
+    """The image is of a major version that has the schema of the dashboards: 42 is of Grafana 12 and 13."""
+    image = yaml.safe_load(files_of(WHOLE)["docker-compose.yml"])["services"]["grafana"]["image"]
+    assert {board["schemaVersion"] for board in BOARDS.values()} == {42}
+    assert int(image.rpartition(":")[2].partition(".")[0]) == 13
+
+
 def test_health_answers_in_five_seconds() -> None:
     """Four large panels come first, coloured by the alerts' own thresholds."""
     first = BOARDS["health.json"]["panels"][:4]

@@ -22,7 +22,7 @@ from modelwatch.slo.burn import DAY_S
 IMAGES = {
     "prometheus": "prom/prometheus:v2.53.4",
     "alertmanager": "prom/alertmanager:v0.28.1",
-    "grafana": "grafana/grafana:11.6.0",
+    "grafana": "grafana/grafana:13.2.3",
     "node-exporter": "prom/node-exporter:v1.9.0",
 }
 KEPT_DAYS = 15  # of counts, more than the longest period of an objective

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import warnings
 from collections.abc import Mapping
 from typing import Any
 
@@ -16,6 +17,7 @@ UID = "modelwatch-{page}"
 SOURCE_UID, SOURCE = "modelwatch-prometheus", "${datasource}"
 TAG = "modelwatch"
 GREEN, YELLOW, RED = "green", "yellow", "red"
+IN_SIGHT: Any = None  # where the SDK puts links and annotations into a menu
 
 
 def files(context: Context, records: Mapping[str, list[str]]) -> dict[str, str]:
@@ -27,7 +29,9 @@ def files(context: Context, records: Mapping[str, list[str]]) -> dict[str, str]:
     ------
     MissingExtra   grafana-foundation-sdk is not installed.
     """
-    made = {f"grafana/dashboards/{name}.json": _dashboard(context, name, records) for name in PAGES}
+    with warnings.catch_warnings():  # the SDK prefers a schema that older Grafanas, which people still run, cannot read
+        warnings.simplefilter("ignore", DeprecationWarning)
+        made = {f"grafana/dashboards/{name}.json": _dashboard(context, name, records) for name in PAGES}
     source = {
         "name": "Prometheus", "uid": SOURCE_UID, "type": "prometheus", "access": "proxy", "isDefault": True,
         "url": f"http://{context.places.prometheus}", "jsonData": {"timeInterval": "15s", "httpMethod": "POST"},
@@ -54,7 +58,7 @@ def _dashboard(context: Context, name: str, records: Mapping[str, list[str]]) ->
         raise MissingExtra(f"{what} {remedy}") from None
     links = (
         dashboard.DashboardLink("Pages").type(_word("dashboards")).tags([TAG])
-        .as_dropdown(False).include_vars(True).keep_time(True)
+        .as_dropdown(False).include_vars(True).keep_time(True).placement(IN_SIGHT)
     )  # fmt: skip
     whole = (
         dashboard.Dashboard(f"modelwatch: {TITLES[name]}").uid(UID.format(page=name)).tags([TAG])
@@ -102,7 +106,13 @@ def _annotations() -> list[Any]:
         ),
     }
     return [
-        dashboard.AnnotationQuery().name(name).datasource(_source()).enable(True).icon_color(colour).expr(expression)
+        dashboard.AnnotationQuery()
+        .name(name)
+        .datasource(_source())
+        .enable(True)
+        .icon_color(colour)
+        .expr(expression)
+        .placement(IN_SIGHT)
         for name, (expression, colour) in of.items()
     ]
 
