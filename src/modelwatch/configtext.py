@@ -38,6 +38,15 @@ _MISSING = {
 class _Loader(yaml.SafeLoader):
     """The safe loader that also refuses a key that is there twice and keeps 2026-01-01 and 1:30 as they are written."""
 
+    merged = 0  # keys so far: merges of merges are a file of some lines and of billions of keys
+
+    def flatten_mapping(self, node: Any) -> None:
+        super().flatten_mapping(node)  # comes here for each mapping that is merged, before it takes its keys
+        self.merged += len(node.value)
+        if self.merged > MOST_NODES:
+            problem = f"merges of more than {MOST_NODES} values"
+            raise yaml.constructor.ConstructorError(None, None, problem, node.start_mark)
+
     def compose_mapping_node(self, anchor: Any) -> Any:
         node = super().compose_mapping_node(anchor)
         first: dict[tuple[str, str], int] = {}

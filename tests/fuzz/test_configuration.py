@@ -7,6 +7,7 @@ import math
 from pathlib import Path
 from typing import Any
 
+import pytest
 import yaml
 from hypothesis import example, given, settings
 from hypothesis import strategies as st
@@ -16,7 +17,7 @@ from fuzz.foreign import NUMBERS, TEXTS, VALUES, changed, taken, torn
 from modelwatch.alerts.rules import rules_of
 from modelwatch.config import load_config, parse_config
 from modelwatch.configfields import period_days, seconds
-from modelwatch.errors import DamagedData
+from modelwatch.errors import ConfigError, DamagedData
 from modelwatch.reference import Reference, _digest
 from modelwatch.schema import ModelSchema
 
@@ -44,6 +45,15 @@ def test_a_configuration_with_bytes_changed(tmp_path_factory: Any, data: bytes) 
     path = tmp_path_factory.getbasetemp() / "torn.yaml"
     path.write_bytes(data)
     taken(lambda: load_config(path, environ={}))
+
+
+@pytest.mark.parametrize("merged", ["*x{0}, *x{0}", "*x{0}, *x{1}"])
+def test_merges_of_merges_do_not_grow_without_end(merged: str) -> None:
+    """Each of sixty mappings has the keys of two before it: refused at once, since it would be billions of keys."""
+    lines = ["x0: &x0 {k: 1}", "x1: &x1 {l: 1}"]
+    lines += [f"x{i}: &x{i} {{<<: [{merged.format(i - 1, i - 2)}]}}" for i in range(2, 60)]
+    with pytest.raises(ConfigError, match="merges of more than 100000 values"):
+        parse_config("\n".join(lines), environ={})
 
 
 @settings(max_examples=150)
