@@ -154,7 +154,8 @@ def lead_to(*addresses: str) -> Any:
 @pytest.mark.parametrize(
     "address",
     ["127.0.0.1", "10.0.0.7", "192.168.1.1", "172.16.0.1", "100.64.0.1", "169.254.169.254", "0.0.0.0", "224.0.0.1",
-     "::1", "fd00::1", "fe80::1%eth0", "::ffff:10.0.0.7", "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200"],
+     "::1", "fd00::1", "fe80::1%eth0", "::ffff:10.0.0.7", "::ffff:169.254.169.254", "fd00:ec2::254", "100.100.100.200",
+     "64:ff9b::a9fe:a9fe", "64:ff9b::10.0.0.7", "2002:a9fe:a9fe::1", "::10.0.0.7", "::ffff:0:10.0.0.7", "fec0::1"],
 )  # fmt: skip
 def test_a_name_may_not_lead_inside(address: str) -> None:
     """A name of the internet that leads to a private address is refused, and told."""
@@ -174,6 +175,25 @@ def test_a_name_that_is_listed_may_lead_inside(server: Web) -> None:
 def test_metadata_is_never_spoken_to(host: str) -> None:
     """Not even when its address stands in the configuration."""
     assert isinstance(post(f"http://{host}/latest/meta-data"), Refused)
+
+
+def test_a_name_that_is_listed_does_not_lead_to_metadata() -> None:
+    """Who answers for an internal name cannot send a message there."""
+    for address in (
+        "169.254.169.254",
+        "::ffff:169.254.169.254",
+        "64:ff9b::a9fe:a9fe",
+        "169.254.170.2",
+        "fd00:ec2::254",
+    ):
+        outcome = post("http://hooks.internal/", look_up=lead_to(address), private_hosts=("hooks.internal",))
+        assert isinstance(outcome, Refused), address
+
+
+def test_this_machine_may_be_written_as_an_address() -> None:
+    """Of IPv6 as of IPv4: there is nobody, but it was not refused."""
+    for host in ("127.0.0.1", "[::1]"):
+        assert isinstance(post(f"http://{host}:{free_port()}/"), Retry), host
 
 
 @pytest.mark.parametrize(

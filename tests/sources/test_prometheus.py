@@ -37,6 +37,9 @@ def answering(answer: Answer) -> Iterator[str]:
             with contextlib.suppress(OSError):
                 answer(self)
 
+        def do_GET(self) -> None:  # what a POST becomes that is sent elsewhere
+            answer(self)
+
         def log_message(self, format: str, *args: object) -> None:
             pass
 
@@ -90,6 +93,27 @@ def test_garbage_is_one_line(answer: Answer) -> None:
         with pytest.raises(PrometheusUnavailable, match=url) as told:
             Client(url).query("vector(1)")
     assert str(told.value).isprintable()
+
+
+@pytest.mark.parametrize("status", [301, 302, 303, 307, 308])
+def test_a_redirect_is_not_followed(status: int) -> None:
+    """Whoever it leads to would be sent the name and the password."""
+    asked = []
+
+    def keep(handler: http.server.BaseHTTPRequestHandler) -> None:
+        asked.append(handler.headers.get("Authorization"))
+        saying(result("vector", []))(handler)
+
+    with answering(keep) as elsewhere:
+
+        def lead(handler: http.server.BaseHTTPRequestHandler) -> None:
+            handler.send_response(status)
+            handler.send_header("Location", elsewhere)
+            handler.end_headers()
+
+        with answering(lead) as url, pytest.raises(PrometheusUnavailable, match=f"status {status}"):
+            Client(url.replace("//", "//ann:secret@")).query("vector(1)")
+    assert asked == []
 
 
 def test_what_it_says_of_an_error_is_shown() -> None:

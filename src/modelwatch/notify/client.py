@@ -22,7 +22,10 @@ from modelwatch.notify.outcome import Outcome, Refused, Retry, outcome_of
 
 WALL_S = 5.0
 LONGEST_ANSWER = 2048  # characters that are read of an answer
-METADATA = ("100.100.100.200", "fd00:ec2::254", "192.0.0.192")  # of clouds, beside the link-local ones
+METADATA = ("169.254.169.254", "169.254.170.2", "100.100.100.200", "fd00:ec2::254", "192.0.0.192")  # of clouds
+CARRYING = tuple(
+    map(ipaddress.IPv6Network, ("64:ff9b::/96", "::/96", "::ffff:0:0:0/96"))
+)  # an IPv4 address at their end
 _SECRET_PART = re.compile(r"[^/?&=#@:]{6,}")
 
 Address = ipaddress.IPv4Address | ipaddress.IPv6Address
@@ -137,6 +140,8 @@ class Client:
         listed = host.lower() in {name.lower() for name in self.private_hosts}
         written = host.lower() == "localhost" or _as_address(host) is not None
         for address in found:
+            if str(_plain(address)) in METADATA:
+                continue
             if listed or is_public(address) or (is_inside(address) and (written or any_private)):
                 return str(address)
         raise Forbidden(
@@ -172,11 +177,12 @@ def is_public(address: Address) -> bool:
 
     Examples
     --------
-    >>> [is_public(ipaddress.ip_address(text)) for text in ("8.8.8.8", "10.1.1.1", "169.254.169.254")]
+    >>> [is_public(ipaddress.ip_address(text)) for text in ("8.8.8.8", "10.1.1.1", "64:ff9b::a9fe:a9fe")]
     [True, False, False]
     """
     plain = _plain(address)
-    return plain.is_global and not plain.is_multicast and str(plain) not in METADATA
+    odd = plain.is_multicast or getattr(plain, "is_site_local", False)
+    return plain.is_global and not odd and str(plain) not in METADATA
 
 
 def is_inside(address: Address) -> bool:
@@ -189,12 +195,16 @@ def is_inside(address: Address) -> bool:
     """
     plain = _plain(address)
     odd = plain.is_link_local or plain.is_multicast or plain.is_unspecified or plain.is_reserved
-    return not odd and not plain.is_global and str(plain) not in METADATA
+    return plain.is_loopback or (not odd and not plain.is_global and str(plain) not in METADATA)
 
 
 def _plain(address: Address) -> Address:
-    mapped = getattr(address, "ipv4_mapped", None)
-    return mapped or address
+    """Return the IPv4 address that a translator of the network would make of an IPv6 address; else the address."""
+    if isinstance(address, ipaddress.IPv4Address) or address.is_loopback:
+        return address
+    if any(address in network for network in CARRYING):
+        return ipaddress.IPv4Address(int(address) & 0xFFFFFFFF)
+    return address.ipv4_mapped or address.sixtofour or address
 
 
 def _as_address(host: str) -> Address | None:

@@ -32,6 +32,13 @@ class Series(NamedTuple):
     values: Mapping[float, float]
 
 
+class _NoRedirects(urllib.request.HTTPRedirectHandler):
+    """Goes where it was sent and nowhere else: the password would go along."""
+
+    def redirect_request(self, *_: Any) -> None:
+        """Make an error of it."""
+
+
 class Client:
     """A Prometheus, or what answers as one (Thanos, Mimir, VictoriaMetrics).
 
@@ -63,7 +70,7 @@ class Client:
         if parts.username is not None:
             pair = f"{urllib.parse.unquote(parts.username)}:{urllib.parse.unquote(parts.password or '')}"
             self._headers["Authorization"] = f"Basic {base64.b64encode(pair.encode()).decode()}"
-        self._open = urllib.request.build_opener(urllib.request.ProxyHandler({})).open
+        self._open = urllib.request.build_opener(urllib.request.ProxyHandler({}), _NoRedirects).open
 
     def query(self, expression: str, at: float | None = None) -> list[Series]:
         """Return the series of an expression at one time; without one now, as the server's clock has it.
