@@ -5,19 +5,34 @@ from __future__ import annotations
 import json
 import time
 from pathlib import Path
+from typing import Any
 
 import pytest
 from typer.testing import CliRunner
 
 from modelwatch.cli import app
+from modelwatch.demo.incidents import SCRIPTS
 from modelwatch.drill import report
 from modelwatch.drill.faults import FAULTS, MODES, chosen
 from modelwatch.drill.lab import Lab, Place, demo_place, staging_place
-from modelwatch.drill.run import SHORT_S, SHORT_SCALE, STACK_SCALE, Drill, Trial, long_drill, short_drill, waves_of
+from modelwatch.drill.run import (
+    SERVICES,
+    SHORT_S,
+    SHORT_SCALE,
+    STACK_SCALE,
+    Drill,
+    Trial,
+    long_drill,
+    short_drill,
+    waves_of,
+)
 from modelwatch.drill.watching import LOOK_S, Alert, Seen, Watch, get_json, inbox
 from modelwatch.errors import ModelwatchError
 from modelwatch.generate.context import EVALUATE_S, SCRAPE_S
+from modelwatch.notify.client import Client
+from modelwatch.notify.outcome import Delivered, Outcome, Refused, Retry
 from modelwatch.serve.prober import EVERY_S
+from modelwatch.testing.forms import PAGERDUTY, SLACK, Form
 from support import require
 
 ERRORS = Alert("HighErrorRate", "critical", "")
@@ -26,10 +41,12 @@ PATIENCE = 2.5  # times SHORT_S: a busy machine must not fail the test
 
 @pytest.mark.timeout(200)
 def test_every_fault_is_told_and_its_end_as_well(tmp_path: Path) -> None:
-    """All eleven on the demo: injected, seen, firing, on the wire, over, in this order; by real processes and receivers."""
+    """Eleven on the demo: injected, seen, firing, told to Slack and PagerDuty, over, in this order; by real processes."""
     drill = short_drill(chosen([]), tmp_path, lambda _: None, SHORT_S * PATIENCE)
     said = report.as_json(drill)
-    assert [one["name"] for one in said["faults"]] == list(FAULTS)
+    brief = [name for name in FAULTS if any(name in names for names in SERVICES)]
+    assert [one["name"] for one in said["faults"]] == brief
+    assert len(brief) == len(FAULTS) - 1  # the budget burns slowly for minutes
     assert {one["name"]: one["why"] for one in said["faults"] if not one["passed"]} == {}
     assert drill.passed
     for one in said["faults"]:
@@ -37,12 +54,47 @@ def test_every_fault_is_told_and_its_end_as_well(tmp_path: Path) -> None:
         assert at["injected"] <= at["delivered"] <= at["resolved"], one
         assert at["injected"] <= at["firing"], one
         assert all(alert["fired"] for alert in one["alerts"])
+        kinds = set() if one["name"] == "serve-killed" else {"slack", *(["pagerduty"] * FAULTS[one["name"]].pages)}
+        assert {kind for kind, told in one["told"].items() if told["resolved"]} == kinds
     page = report.as_html(drill)
-    assert all(name in page for name in FAULTS)
+    assert all(name in page for name in brief)
     assert json.loads(json.dumps(said)) == said
 
 
 INCIDENT = ("errors", "slow-requests", "drift", "service-down", "traffic-stop")
+
+
+#: The incidents of the demo, and the fault of the drill that is each of them.
+DEMO = {
+    "errors": "errors", "latency": "slow-requests", "drift": "drift", "accuracy": "wrong-labels",
+    "outage": "service-down", "slow-burn": "slow-burn", "traffic-stop": "traffic-stop",
+}  # fmt: skip
+
+
+def test_every_incident_of_the_demo_is_a_fault() -> None:
+    """What breaks in the demo's tour is broken by the drill as well, and so proved on the stack."""
+    assert [incident.name for incident in SCRIPTS["tour"].incidents] == list(DEMO)
+    assert set(DEMO.values()) <= set(FAULTS)
+
+
+@pytest.mark.slow
+@pytest.mark.timeout(1500)
+def test_every_fault_is_told_by_prometheus_and_alertmanager(tmp_path: Path) -> None:
+    """All of them on the real programs: told to Slack, what pages to PagerDuty, ended at both; the dead-man's receiver too."""
+    require("prometheus")
+    require("prometheus-alertmanager")
+    place = demo_place(tmp_path / "demo", STACK_SCALE, 40.0)
+    drill = long_drill(place, chosen([]), ["stack"], tmp_path, lambda _: None)
+    assert {trial.fault.name: trial.why for trial in drill.trials if not trial.passed} == {}
+    assert [trial.fault.name for trial in drill.trials] == list(FAULTS)
+    for trial in drill.trials:
+        kinds = {"slack", *(["pagerduty"] if trial.fault.pages else [])} if not trial.fault.kills_evaluator else set()
+        assert set(trial.told) == kinds
+        for told in trial.told.values():
+            assert told.delivered is not None
+            assert told.resolved is not None
+            assert trial.removed is not None
+            assert told.delivered <= trial.removed <= told.resolved  # while it was broken, it did not end
 
 
 @pytest.mark.slow
@@ -89,23 +141,45 @@ def test_a_watch_keeps_when_each_step_was_seen() -> None:
     assert watch.is_quiet("HighErrorRate")
 
 
-def test_an_inbox_takes_and_refuses() -> None:
-    """What is refused has not arrived; the first notice of an alert that says so counts, from a moment on."""
-    with inbox() as box:
-        body = {"status": "firing", "alerts": [{"labels": {"alertname": "ServiceDown"}}]}
+#: What serve and the generated Alertmanager send, less what does not matter here.
+TRIGGER = {
+    "routing_key": "k", "event_action": "trigger", "dedup_key": "a",
+    "payload": {"summary": "[CRITICAL] ServiceDown", "source": "shop", "severity": "critical"},
+}  # fmt: skip
+RESOLVE = {"routing_key": "k", "event_action": "resolve", "dedup_key": "a"}
+POSTED = {"attachments": [{"title": "FIRING: ServiceDown (critical)", "text": "down", "fallback": "down"}]}
+OVER = {"text": "[RESOLVED] ServiceDown of shop", "blocks": []}
+
+
+@pytest.mark.parametrize(
+    ("form", "begins", "ends", "says"), [(PAGERDUTY, TRIGGER, RESOLVE, 202), (SLACK, POSTED, OVER, 200)]
+)
+def test_an_inbox_takes_and_refuses(form: Form, begins: Any, ends: Any, says: int) -> None:
+    """What is refused has not arrived; the first message of an alert that says so counts, from a moment on."""
+    sender = Client()
+    with inbox(form) as box:
+
+        def send(body: Any) -> Outcome:
+            return sender.post(box.receiver.url, json.dumps(body).encode(), {})
+
         box.is_down = True
-        with pytest.raises(OSError, match="503"):
-            get_json(box.receiver.url, body)
+        assert isinstance(send(begins), Retry)
         assert (box.refused, box.first("ServiceDown", "firing", 0.0)) == (1, None)
         box.is_down = False
         began = time.time()
-        with pytest.raises(ValueError, match="Expecting value"):  # it says "ok", which is no JSON
-            get_json(box.receiver.url, body)
+        assert send(begins) == Delivered()
         at = box.first("ServiceDown", "firing", 0.0)
         assert at is not None
         assert at >= began
+        assert box.first("Service", "firing", 0.0) is None  # of another name
         assert box.first("ServiceDown", "resolved", 0.0) is None
         assert box.first("ServiceDown", "firing", at + 1) is None
+        assert send(ends) == Delivered()
+        assert box.first("ServiceDown", "resolved", at) is not None
+        assert form.answer(box.receiver.requests[0])[0] == says
+        assert isinstance(send({"text": ""}), Refused)
+        assert box.malformed
+        assert len(box.taken) == 2
 
 
 def tried(name: str, without: str = "") -> Trial:
@@ -144,6 +218,7 @@ def test_faults_that_can_be_told_apart_are_broken_together() -> None:
     assert [len(wave) for wave in alone] == [1] * len(FAULTS)
     assert sorted(fault.name for wave in together for fault in wave) == sorted(FAULTS)
     assert len(together) < len(alone)
+    assert alone[0] == together[0] == [FAULTS["slow-burn"]]  # before anything worse has burnt the budget
 
 
 @pytest.mark.parametrize(
@@ -153,6 +228,7 @@ def test_faults_that_can_be_told_apart_are_broken_together() -> None:
         (["--mode", "cloud"], "mode is 'cloud'"),
         (["--report", "x.pdf"], "ending is '.pdf'"),
         (["--short", "--mode", "stack"], "expected the demo, embedded"),
+        (["--short", "--fault", "slow-burn"], "some that show in seconds"),
         (["--url", "http://127.0.0.1:9"], "--i-know-this-breaks-it"),
         (["--url", "http://127.0.0.1:9", "--i-know-this-breaks-it"], "--config, --url and --body"),
         (["--url", "u", "--config", "c", "--body", "{", "--i-know-this-breaks-it"], "expected JSON"),

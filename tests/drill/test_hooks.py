@@ -84,7 +84,8 @@ def test_each_fault_breaks_what_it_says(tmp_path: Path, monkeypatch: pytest.Monk
 
     assert set(broken()) == {200}
     assert set(broken("errors")) == {200, 503}
-    assert read(monitor, "ml_errors_total", error_type="http_503") > 5
+    failed = read(monitor, "ml_errors_total", error_type="http_503")
+    assert failed > 5
     assert read(monitor, "ml_low_confidence_predictions_total") == 0
     assert set(broken("drift", "missing_values", "low_confidence")) == {200}
     assert read(monitor, "ml_low_confidence_predictions_total") == 60
@@ -96,6 +97,8 @@ def test_each_fault_breaks_what_it_says(tmp_path: Path, monkeypatch: pytest.Monk
     assert set(broken("down", n=3)) == {503}
     assert client.get("/healthz").status_code == 503
     assert set(broken(n=3)) == {200}
+    assert broken("few_errors", n=400).count(503) in range(1, 40)
+    assert read(monitor, "ml_errors_total", error_type="http_503") > failed
     before = read(monitor, "ml_requests_total")
     assert client.post(PATH, json={"kinds": ["nonsense"], "seconds": 1}).status_code == 422
     assert client.post(PATH, content=b"no json").status_code == 422

@@ -51,13 +51,16 @@ def drill(
     """
     from modelwatch.drill import report as reports
     from modelwatch.drill.faults import chosen
-    from modelwatch.drill.run import long_drill, short_drill, temporary
+    from modelwatch.drill.run import SERVICES, long_drill, short_drill, temporary
 
     faults, modes = chosen(only or ()), _modes(mode)
     if report is not None and report.suffix not in (".html", ".json"):
         raise ConfigError(fault("--report", "ending", report.suffix, ".html or .json", "Name the file so."))
     if short and (url or modes != ["embedded"]):
         raise ConfigError(fault("--short", "mode", mode, "the demo, embedded", "Leave --short away."))
+    brief = {name for names in SERVICES for name in names}
+    if short and not brief.issuperset(only or ()):
+        raise ConfigError(fault("--short", "faults", only, "some that show in seconds", "Leave --short away."))
 
     def say(line: str) -> None:
         typer.echo(line, err=True)

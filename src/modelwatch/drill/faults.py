@@ -20,6 +20,7 @@ class Fault:
     ----------
     words : what is broken, for people.
     alert : the alert that must fire.
+    pages : it must page, so it reaches PagerDuty as well as Slack.
     kinds : what the hooks in the service break (`modelwatch.integrations.faulthooks.KINDS`).
     stops_traffic, wrong_labels : what the traffic of the drill does.
     kills_service, locks_counts : what is done to the service from outside.
@@ -30,6 +31,7 @@ class Fault:
     words: str
     alert: str
     kinds: frozenset[str] = frozenset()
+    pages: bool = False
     stops_traffic: bool = False
     wrong_labels: bool = False
     kills_service: bool = False
@@ -41,24 +43,32 @@ class Fault:
 FAULTS: dict[str, Fault] = {
     one.name: one
     for one in (
-        Fault("errors", "two requests in five fail", "HighErrorRate", frozenset({"errors"})),
-        Fault("slow-requests", "every second request takes 1.2 s longer", "HighLatencyP95", frozenset({"slow"})),
-        Fault("service-down", "no replica answers", "ServiceDown", kills_service=True),
+        # the first: after anything worse the budget burns for hours
+        Fault("slow-burn", "three requests in a hundred fail", "SLOBurnRate", frozenset({"few_errors"})),
+        Fault("errors", "two requests in five fail", "HighErrorRate", frozenset({"errors"}), pages=True),
+        Fault(
+            "slow-requests", "every second request takes 1.2 s longer", "HighLatencyP95", frozenset({"slow"}),
+            pages=True,
+        ),
+        Fault("service-down", "no replica answers", "ServiceDown", pages=True, kills_service=True),
         Fault("drift", "the features are not as in training", "DataDriftDetected", frozenset({"drift"})),
-        Fault("wrong-labels", "reviewers say that the answers are wrong", "LowModelAccuracy", wrong_labels=True),
+        Fault(
+            "wrong-labels", "reviewers say that the answers are wrong", "LowModelAccuracy", pages=True,
+            wrong_labels=True,
+        ),
         Fault(
             "low-confidence", "the model is unsure of all it says", "HighLowConfidencePredictions",
             frozenset({"low_confidence"}),
         ),
         Fault("missing-values", "most requests lack a feature", "MissingValues", frozenset({"missing_values"})),
-        Fault("traffic-stop", "no requests come any more", "TrafficStopped", stops_traffic=True),
+        Fault("traffic-stop", "no requests come any more", "TrafficStopped", pages=True, stops_traffic=True),
         Fault(
             "scrape-broken", "the service answers, but its counts do not come", "MetricsAbsent", frozenset({"metrics"}),
-            locks_counts=True,
+            pages=True, locks_counts=True,
         ),
         Fault(
-            "receiver-down", "a receiver answers 503 while requests fail", "HighErrorRate", frozenset({"errors"}),
-            breaks_receiver=True,
+            "receiver-down", "PagerDuty answers 503 while requests fail", "HighErrorRate", frozenset({"errors"}),
+            pages=True, breaks_receiver=True,
         ),
         Fault("serve-killed", "whoever evaluates is killed (kill -9)", "Watchdog", kills_evaluator=True),
     )

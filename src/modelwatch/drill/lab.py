@@ -5,6 +5,7 @@ from __future__ import annotations
 import contextlib
 import json
 import os
+import secrets
 import signal
 import subprocess
 import sys
@@ -28,6 +29,7 @@ from modelwatch.drill.watching import Inbox, Watch, get_json, inbox, seen_by_pro
 from modelwatch.errors import ModelwatchError, fault
 from modelwatch.integrations.faulthooks import CONSENT, PATH, YES
 from modelwatch.testing.faults import StuckStore
+from modelwatch.testing.forms import PAGERDUTY, SLACK
 from modelwatch.testing.receivers import Snitch
 
 START_S, STOP_S = 40.0, 10.0
@@ -174,7 +176,7 @@ class Side:
     """One that evaluates and tells: `modelwatch serve`, or a real Prometheus with a real Alertmanager.
 
     mode : which of them.
-    watch : of its alerts. team gets everything, pager what is critical; snitch the heartbeat.
+    watch : of its alerts. team, a Slack, gets everything; pager, a PagerDuty, what is critical; snitch the heartbeat.
     """
 
     def __init__(self, mode: Mode, place: Place, folder: Path) -> None:
@@ -194,7 +196,7 @@ class Side:
         """Run it until the block ends."""
         self.folder.mkdir(parents=True, exist_ok=True)
         with ExitStack() as parts:
-            self.pager, self.team = parts.enter_context(inbox()), parts.enter_context(inbox())
+            self.pager, self.team = (parts.enter_context(inbox(form)) for form in (PAGERDUTY, SLACK))
             parts.enter_context(self.snitch)
             config = self._config()
             try:
@@ -205,9 +207,12 @@ class Side:
                 self.stop()
 
     def _config(self) -> Path:
-        hooks = {"pager": self.pager.receiver.url, "team": self.team.receiver.url, "snitch": self.snitch.url}
         alerting = {
-            "receivers": {name: {"webhook": url} for name, url in hooks.items()},
+            "receivers": {
+                "pager": {"pagerduty": {"routing_key": secrets.token_hex(16), "url": self.pager.receiver.url}},
+                "team": {"slack": self.team.receiver.url},
+                "snitch": {"webhook": self.snitch.url},
+            },
             "routes": {"critical": ["pager", "team"], "warning": ["team"], "info": ["team"]},
             "deadman": "snitch",
         }

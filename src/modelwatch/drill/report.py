@@ -25,7 +25,7 @@ def as_json(drill: Drill) -> dict[str, Any]:
     """Return all of it as plain values.
 
     `faults` has an entry a fault and mode: `fired`, `delivered`, `resolved`, `passed`; `at`, when each step was seen;
-    `alerts`, from when to when each severity and culprit fired.
+    `told`, when each receiver got it; `alerts`, from when to when each severity and culprit fired.
     """
     return {
         "passed": drill.passed, "time_scale": drill.time_scale, "began": clock(drill.began),
@@ -39,6 +39,10 @@ def _trial(trial: Trial) -> dict[str, Any]:
         "name": trial.fault.name, "fired": trial.firing is not None, "delivered": trial.delivered is not None,
         "resolved": trial.resolved is not None, "passed": trial.passed, "mode": trial.mode, "alert": trial.fault.alert,
         "why": trial.why or None,
+        "told": {
+            name: {"delivered": clock(told.delivered), "resolved": clock(told.resolved)}
+            for name, told in trial.told.items()
+        },
         "at": {"injected": clock(trial.injected), **{step: clock(getattr(trial, step)) for step in STEPS}},
         "alerts": [
             {

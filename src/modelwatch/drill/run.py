@@ -27,11 +27,20 @@ Say = Callable[[str], None]
 
 
 @dataclass
+class Told:
+    """When a receiver got an alert, and its end, in Unix seconds."""
+
+    delivered: float | None = None
+    resolved: float | None = None
+
+
+@dataclass
 class Trial:
     """One fault on one side, and when each step of its alert was seen, in Unix seconds.
 
     injected, removed : when it was turned on and off.
     moved, pending, firing : of the alert, as its evaluator tells it; delivered, resolved : on the wire.
+    told : when each receiver got it, by its kind; `delivered` and `resolved` are of the last of them.
     spans : of every severity and culprit of the alert.
     """
 
@@ -46,6 +55,7 @@ class Trial:
     resolved: float | None = None
     ended: float | None = None
     why: str = ""
+    told: dict[str, Told] = field(default_factory=dict)
     spans: list[Span] = field(default_factory=list)
 
     @property
@@ -67,12 +77,15 @@ class Trial:
         self.moved = _first(span.moved for span in self.spans)
         self.pending = _first(span.pending for span in self.spans)
         self.firing = _first(span.firing for span in self.spans)
-        inbox = side.pager if self.fault.breaks_receiver else side.team
-        since = self.injected
-        if self.delivered is None:
-            self.delivered = inbox.first(self.fault.alert, "firing", since)
-        if self.removed is not None and self.resolved is None:
-            self.resolved = inbox.first(self.fault.alert, "resolved", max(self.removed, self.delivered or 0.0))
+        inboxes = [side.team, side.pager] if self.fault.pages else [side.team]
+        for inbox in inboxes:
+            told = self.told.setdefault(inbox.form.name, Told())
+            if told.delivered is None:
+                told.delivered = inbox.first(self.fault.alert, "firing", self.injected)
+            if self.removed is not None and told.resolved is None and told.delivered is not None:
+                told.resolved = inbox.first(self.fault.alert, "resolved", max(self.removed, told.delivered))
+        self.delivered = _all(told.delivered for told in self.told.values())
+        self.resolved = _all(told.resolved for told in self.told.values())
         if self.resolved is not None and self.ended is None and side.watch.is_quiet(self.fault.alert):
             self.ended = _last(span.ended for span in self.spans if span.firing)
 
@@ -99,6 +112,12 @@ class Trial:
 
 def _first(times: Iterable[float | None]) -> float | None:
     return min((at for at in times if at is not None), default=None)
+
+
+def _all(times: Iterable[float | None]) -> float | None:
+    """Return the last of all times; None while one is missing."""
+    found = list(times)
+    return None if None in found else _last(found)
 
 
 def _last(times: Iterable[float | None]) -> float | None:
@@ -158,12 +177,12 @@ def wave(lab: Lab, faults: Sequence[Fault], deadline: float, say: Say) -> list[T
             break
         time.sleep(LOOK_S)
     _turn_off(lab, [], on, trials)
-    found = [trial for of in trials.values() for trial in of]
-    for trial in found:
-        if not trial.passed:
-            trial.why = _why_not(trial)
-        say(f"{trial.fault.name} ({trial.mode}): {trial.why or 'passed'}")
-    return found
+    for of in trials.values():
+        for trial, side in zip(of, lab.sides, strict=True):
+            if not trial.passed:
+                trial.why = _why_not(trial, side)
+            say(f"{trial.fault.name} ({trial.mode}): {trial.why or 'passed'}")
+    return [trial for of in trials.values() for trial in of]
 
 
 def _wait_until_quiet(lab: Lab, faults: Sequence[Fault], deadline: float) -> None:
@@ -199,21 +218,25 @@ def _turn_off(lab: Lab, on: Sequence[Fault], off: Sequence[Fault], trials: dict[
             trial.removed = time.time()
 
 
-def _why_not(trial: Trial) -> str:
-    steps = {"fire": trial.firing, "reach its receiver": trial.delivered, "resolve": trial.resolved}
-    return f"{trial.fault.alert} did not {next(step for step, at in steps.items() if at is None)} in time"
+def _why_not(trial: Trial, side: Side) -> str:
+    steps = {"fire": trial.firing, "reach its receivers": trial.delivered, "resolve": trial.resolved}
+    malformed = [fault for inbox in (side.team, side.pager) for fault in inbox.malformed]
+    why = f"{trial.fault.alert} did not {next(step for step, at in steps.items() if at is None)} in time"
+    return f"{why}; a message was refused: {malformed[0]}" if malformed else why
 
 
 def waves_of(faults: Sequence[Fault], *, at_once: bool) -> list[list[Fault]]:
     """Return what is broken together, one after the other; one fault at a time unless `at_once`."""
-    if not at_once:
-        return [[fault] for fault in faults]
-    together = [fault for fault in faults if fault.name in TOGETHER]
-    return [wave for wave in (together, *([fault] for fault in faults if fault not in together)) if wave]
+    together = [fault for fault in faults if at_once and fault.name in TOGETHER]
+    waves = [wave for wave in (together, *([fault] for fault in faults if fault not in together)) if wave]
+    return sorted(waves, key=lambda wave: faults.index(wave[0]))
 
 
 def short_drill(faults: Sequence[Fault], folder: Path, say: Say, limit_s: float = SHORT_S) -> Drill:
-    """Break three demo services at the same time, in `limit_s` seconds and a few more to end."""
+    """Break three demo services at the same time, in `limit_s` seconds and a few more to end.
+
+    Only what is among `SERVICES`: what else there is takes minutes.
+    """
     drill, begin = Drill([], SHORT_SCALE, time.time()), time.monotonic()
     deadline = begin + limit_s
 
@@ -249,10 +272,12 @@ def long_drill(
     scale = float(place.config.get("time_scale", 1))
     drill, begin = Drill([], scale, time.time()), time.monotonic()
     with Lab(place, modes, folder).running() as lab:
-        if any("drift" in fault.kinds for fault in faults):
-            say(f"waiting {SETTLE_S / scale:.0f} s until drift is judged")
-            time.sleep(SETTLE_S / scale)
+        settled = time.monotonic() + SETTLE_S / scale
         for faults_at_once in waves_of(faults, at_once=at_once):
+            left = settled - time.monotonic()
+            if left > 0 and any("drift" in fault.kinds for fault in faults_at_once):
+                say(f"waiting {left:.0f} s until drift is judged")
+                time.sleep(left)
             deadline = time.monotonic() + 60 + LONGEST_S * 3 / scale
             drill.trials += wave(lab, faults_at_once, deadline, say)
     drill.seconds = time.monotonic() - begin

@@ -1,9 +1,10 @@
-"""What a drill sees from outside: states of alerts as their evaluator tells them, and notices as they arrive."""
+"""What a drill sees from outside: states of alerts as their evaluator tells them, and messages as they arrive."""
 
 from __future__ import annotations
 
 import contextlib
 import json
+import re
 import threading
 import time
 import urllib.request
@@ -11,6 +12,7 @@ from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Any, NamedTuple
 
+from modelwatch.testing.forms import Form, Said
 from modelwatch.testing.receivers import Received, Receiver, running_receiver
 
 LOOK_S = 0.4
@@ -163,35 +165,45 @@ def _far(seen: Seen) -> int:
 
 @dataclass
 class Inbox:
-    """A receiver of notices in the form of Alertmanager's webhooks; while `is_down` it answers 503."""
+    """A receiver on loopback that takes what is in the form of PagerDuty or Slack; while `is_down` it answers 503."""
 
     receiver: Receiver
+    form: Form
     is_down: bool = False
-    taken: list[tuple[float, Any]] = field(default_factory=list)  # Unix time, body
+    taken: list[tuple[float, Said]] = field(default_factory=list)  # Unix time, what it says
+    malformed: list[str] = field(default_factory=list)  # what was wrong with those that it refused for that
     refused: int = 0
 
     def answer(self, request: Received) -> Any:
-        """Take a notice, or not."""
+        """Take a message, or not."""
         if self.is_down:
             self.refused += 1
             return 503, {"Retry-After": "1"}
-        self.taken.append((time.time(), request.body))
-        return 200
+        faults = self.form.faults(request.body)
+        self.malformed += faults
+        if not faults:
+            self.taken.append((time.time(), self.form.says(request.body)))
+        return self.form.answer(request)
 
     def first(self, name: str, status: str, since: float) -> float | None:
-        """Return when the first notice came after a moment that says so of an alert; None while none has."""
-        for at, body in list(self.taken):
-            if at < since or not isinstance(body, dict) or body.get("status") != status:
-                continue
-            if any(one["labels"].get("alertname") == name for one in body.get("alerts", ())):
+        """Return when the first message came after a moment that says so of an alert; None while none has.
+
+        status : "firing" or "resolved".
+        """
+        named, keys = re.compile(rf"\b{re.escape(name)}\b"), set[str]()
+        for at, said in list(self.taken):
+            is_named = bool(named.search(said.words))
+            if is_named and said.key:
+                keys.add(said.key)  # the end of an incident has its key, and no name
+            if at >= since and said.status == status and (is_named or said.key in keys):
                 return at
         return None
 
 
 @contextlib.contextmanager
-def inbox() -> Iterator[Inbox]:
+def inbox(form: Form) -> Iterator[Inbox]:
     """Run a receiver on loopback until the block ends."""
     with running_receiver() as receiver:
-        made = Inbox(receiver)
+        made = Inbox(receiver, form)
         receiver.answer = made.answer
         yield made

@@ -26,8 +26,8 @@ if TYPE_CHECKING:
 
 CONSENT, YES = "MODELWATCH_DRILL", "i-know-this-breaks-it"
 PATH = "/modelwatch/drill"
-KINDS = ("errors", "slow", "down", "drift", "low_confidence", "missing_values", "metrics")
-ERRORS, SLOW, MISSING = 0.4, 0.5, 0.6  # shares of the requests
+KINDS = ("errors", "few_errors", "slow", "down", "drift", "low_confidence", "missing_values", "metrics")
+ERRORS, FEW_ERRORS, SLOW, MISSING = 0.4, 0.03, 0.5, 0.6  # shares of the requests
 SLOW_S = 1.2
 LONGEST_S = 6 * 3600.0  # a drill that dies leaves nothing broken for longer than it asked
 LOOK_S = 0.2  # between two looks at the file that all workers share
@@ -108,7 +108,8 @@ class _Broken:
         if path not in _OWN:
             if "slow" in kinds and self._chance.random() < SLOW:
                 await asyncio.sleep(SLOW_S)
-            if "errors" in kinds and self._chance.random() < ERRORS:
+            share = ERRORS if "errors" in kinds else FEW_ERRORS if "few_errors" in kinds else 0.0
+            if self._chance.random() < share:
                 return await respond_json(send, 503, {"error": "a drill: this request fails"})
         return await self._app(scope, receive, send)
 

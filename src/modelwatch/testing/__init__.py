@@ -2,6 +2,7 @@
 
 from modelwatch.testing.deaths import Death, KillAt, acknowledge, reached
 from modelwatch.testing.faults import ClockJump, FakeClock, StuckStore, TornFile
+from modelwatch.testing.forms import PAGERDUTY, SLACK, Form, Said
 from modelwatch.testing.postgres import Postgres, running_postgres
 from modelwatch.testing.receivers import HangingSink, Received, Receiver, Snitch, running_receiver
 from modelwatch.testing.servers import Prometheus, Service, running_prometheus, running_service
@@ -9,15 +10,19 @@ from modelwatch.testing.streams import HOSTILE, stream
 
 __all__ = [
     "HOSTILE",
+    "PAGERDUTY",
+    "SLACK",
     "ClockJump",
     "Death",
     "FakeClock",
+    "Form",
     "HangingSink",
     "KillAt",
     "Postgres",
     "Prometheus",
     "Received",
     "Receiver",
+    "Said",
     "Service",
     "Snitch",
     "StuckStore",

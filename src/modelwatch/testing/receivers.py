@@ -37,8 +37,9 @@ class Receiver:
     ----------
     url : its address, without a slash at the end.
     requests : what came, in order.
-    answer : a function of a request to a status, a status and headers, or "hang", "drip", "drip body" or "reset".
-    words : the body of its answers.
+    answer : a function of a request to a status, a status and headers, those and words, or "hang", "drip", "drip body"
+        or "reset".
+    words : the body of its answers, unless `answer` gives others.
     """
 
     url: str
@@ -74,8 +75,9 @@ class _Handler(BaseHTTPRequestHandler):
         elif answer in ("drip", "drip body"):  # no set: an answer may be no key
             self._drip(b"HTTP/1.1 200 OK\r\nContent-Length: 1000\r\n\r\n" if answer == "drip body" else b"")
         else:
-            status, headers = answer if isinstance(answer, tuple) else (answer, {})
-            words = self.receiver.words.encode()
+            answered = answer if isinstance(answer, tuple) else (answer, {})
+            status, headers, words = (*answered, self.receiver.words)[:3]
+            words = words.encode()
             self.send_response(status)
             for name, value in {"Content-Length": str(len(words)), **headers}.items():
                 self.send_header(name, value)
