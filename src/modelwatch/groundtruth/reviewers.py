@@ -5,12 +5,15 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass
 
-from sqlalchemy import Connection, and_, func, or_, select, update
+from sqlalchemy import Connection, and_, func, literal, or_, select, update
 
 from modelwatch.groundtruth.labelling import locked, safe
 from modelwatch.groundtruth.queue import LEASE_S
 from modelwatch.groundtruth.store import Store
 from modelwatch.groundtruth.tables import labels, samples
+from modelwatch.groundtruth.views import of_model
+
+MOST_COUNTED = 10_000  # that wait: a page of a million must not step over each
 
 
 @dataclass(frozen=True, slots=True)
@@ -26,26 +29,37 @@ class Done:
 class Waiting:
     """Samples of a model without a label.
 
-    claimed : of them, those that a reviewer holds. oldest_at : Unix seconds of the oldest prediction; None: none waits.
+    samples : how many, `MOST_COUNTED` at most. more : there are more than that.
+    claimed : of all that wait, those that a reviewer holds.
+    oldest_at : Unix seconds of the oldest prediction; None: none waits.
     """
 
     samples: int
     claimed: int
     oldest_at: float | None
+    more: bool = False
 
 
 def waiting(store: Store, model: str) -> Waiting:
-    """Return how much waits; takes as long as there are samples that wait, not all that are kept.
+    """Return how much waits; takes as long as for `MOST_COUNTED` samples, however many wait.
 
     Raises
     ------
     StoreUnavailable, NewerFormat   it cannot be read now.
     """
-    now = store.clock()
-    claimed = func.count().filter(samples.c.claimed_until > now)
-    query = select(func.count(), claimed, func.min(samples.c.predicted_at))
-    query = query.where(samples.c.model == model, samples.c.label.is_(None), samples.c.model.is_not(None))
-    return store.database.read(lambda connection: Waiting(*connection.execute(query).one()))
+    waits = and_(samples.c.label.is_(None), samples.c.model.is_not(None))
+    mine = and_(samples.c.model == model, waits)
+    some = select(literal(1)).select_from(samples).where(mine).limit(MOST_COUNTED + 1).subquery()
+    held = select(func.count()).select_from(samples).where(of_model(model), waits)
+    held = held.where(samples.c.claimed_until > store.clock())
+    oldest = select(func.min(samples.c.predicted_at)).where(mine)
+
+    def work(connection: Connection) -> Waiting:
+        n = connection.execute(select(func.count()).select_from(some)).scalar_one()
+        claimed, oldest_at = connection.execute(held).scalar_one(), connection.execute(oldest).scalar_one()
+        return Waiting(min(n, MOST_COUNTED), claimed, oldest_at, more=n > MOST_COUNTED)
+
+    return store.database.read(work)
 
 
 def done(store: Store, reviewer: str, model: str, since: float) -> Done:

@@ -36,7 +36,8 @@ class Turn:
     classes : what may be said, in their order; None: a number. Empty: any text.
     sample : None when nothing waits that is free. peeked : this reviewer has looked at the model's answer.
     done : labels of this reviewer today (UTC). undo : the last of them, None where there is none.
-    waiting : samples of the model without a label. held : those of them that are with other reviewers.
+    waiting : samples of the model without a label, at least, where there are `more`.
+    held : those of them that are with other reviewers.
     """
 
     model: str
@@ -50,6 +51,7 @@ class Turn:
     waiting: int = 0
     held: int = 0
     oldest_waiting_s: float | None = None
+    more: bool = False
 
 
 @dataclass
@@ -122,6 +124,7 @@ class Desk:
             waiting=queued.samples,
             held=max(0, queued.claimed - (sample is not None)),
             oldest_waiting_s=None if queued.oldest_at is None else max(0.0, now - queued.oldest_at),
+            more=queued.more,
         )
 
     def label(self, model: str, reviewer: str, request_id: str, label: Any, note: str | None = None) -> str:

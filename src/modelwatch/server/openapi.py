@@ -90,7 +90,8 @@ CALLS = (
          _object("versions models", versions=OBJECT, models=_list(OBJECT))),
     Call("get", "/api/openapi.json", "This document.", (), OBJECT),
     Call("get", "/api/review", "The sample that a reviewer holds.", ("model", "reviewer"), _object(
-        "model sample waiting", model=TEXT, sample=MAYBE, waiting=COUNT, csrf=TEXT)),
+        "model sample waiting", model=TEXT, sample=MAYBE, waiting=COUNT, more_waiting={"type": "boolean"},
+        csrf=TEXT)),
     Call("get", "/api/review/history", "What was said and done about a sample.", ("request_id", "reviewer"), _object(
         "history", history=_list(OBJECT))),
     Call("post", "/api/review/name", "Give the name of the reviewer.", (), _SAID, _object(

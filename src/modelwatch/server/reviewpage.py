@@ -120,7 +120,7 @@ def item(turn: Turn, *, base: str, token: str, said: str = "") -> str:
         "token": token,
         "reviewer": clean(turn.reviewer, LONGEST_NAME),
         "rename": f"{base}{PATHS[REVIEW]}{query(turn.model)}&rename=1",
-        "progress": f"{number(turn.done)} labelled today · {number(turn.waiting)} waiting",
+        "progress": f"{number(turn.done)} labelled today · {_waiting(turn)} waiting",
         "bar": Markup(charts.bar(turn.done / whole if whole else 0.0, height=6)),
         "said": DONE.get(said, ""),
         "well": said in _WELL,
@@ -136,10 +136,13 @@ def _idle(turn: Turn) -> str:
         others = f"{plural(turn.held, 'sample is', 'samples are')} with other reviewers"
         return f"{others}; what they do not finish comes back within ten minutes."
     if turn.waiting:
-        return (
-            f"You have skipped all {plural(turn.waiting, 'sample', 'samples')} that wait: others have to look at them."
-        )
+        what = f"{_waiting(turn)} {'sample' if turn.waiting == 1 else 'samples'}"
+        return f"You have skipped all {what} that wait: others have to look at them."
     return "Every sample has a label. New ones come as predictions are kept for review."
+
+
+def _waiting(turn: Turn) -> str:
+    return f"over {number(turn.waiting)}" if turn.more else number(turn.waiting)
 
 
 def _sample(turn: Turn, sample: Sample) -> dict[str, Any]:
@@ -205,7 +208,7 @@ def why(chosen: Mapping[str, Any] | None, turn: Turn | None) -> str:
     facts += [("From", found.of)] if found.of else []
     if turn is not None:
         oldest = "" if turn.oldest_waiting_s is None else f", the oldest for {words.span(turn.oldest_waiting_s)}"
-        facts.append(("Waiting", f"{number(turn.waiting)}{oldest}"))
+        facts.append(("Waiting", f"{_waiting(turn)}{oldest}"))
         facts.append(("With others", number(turn.held)))
     keys = []
     if turn is not None and turn.sample is not None:
@@ -240,6 +243,7 @@ def review_json(turn: Turn, token: str) -> dict[str, Any]:
         "labelled_today": turn.done,
         "last_label": turn.undo,
         "waiting": turn.waiting,
+        "more_waiting": turn.more,
         "with_others": turn.held,
         "oldest_waiting_s": turn.oldest_waiting_s,
     }
