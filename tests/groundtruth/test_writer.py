@@ -1,4 +1,4 @@
-"""The one thread that writes: many callers share a commit, samples wait for nobody, forks and ends of processes."""
+"""Who writes: many callers share a commit, samples wait for nobody, forks and ends of processes."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ import sys
 import threading
 import time as clock
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from pathlib import Path
@@ -102,6 +102,33 @@ def test_a_prediction_here_and_its_label_there(make: Maker) -> None:
     assert all(writer.flush(20) for writer in writers)
     assert sorted(one.request_id for one in counted) == [number(i) for i in range(80)]
     assert Counter(one.right for one in counted) == {True: 64, False: 16}
+
+
+def test_a_label_is_written_by_its_caller_where_nobody_can_keep_him_waiting(make: Maker) -> None:
+    """A file's are, once it took something; not a server's, nor while the store is at work, nor with little time."""
+    writer = make()
+    wrote: list[str] = []
+    label_many = writer.store.label_many
+
+    def told(labels: Sequence[TrueLabel]) -> list[Labelled]:
+        if labels:
+            wrote.append(threading.current_thread().name)
+        return label_many(labels)
+
+    setattr(writer.store, "label_many", told)  # noqa: B010 - mypy knows it for a method
+    here, thread = threading.current_thread().name, "modelwatch-store"
+    labels = [TrueLabel(number(i), "positive", sampled=True) for i in range(5)]
+    writer.label(labels[0])
+    writer.label(labels[1])
+    writer.label(labels[2], writer.store.database.busy_s)
+    with ThreadPoolExecutor(1, "other") as pool:
+        with writer.io:
+            waits = pool.submit(writer.label, labels[3])
+            assert eventually(lambda: len(writer._asked) == 1)
+        assert waits.result(10).state == "matched"
+        assert pool.submit(writer.label, labels[4]).result(10).state == "matched"
+    in_turn = [thread, here, thread, thread, "other_0"]
+    assert wrote == (in_turn if writer.store.database.path else [thread] * 5)
 
 
 def test_when_too_many_wait_the_newest_are_dropped_and_counted(tmp_path: Path, maker: Maker) -> None:

@@ -1,4 +1,4 @@
-"""The one thread of a process that writes to the store: samples without waiting, labels with a commit for many."""
+"""What a process writes to the store, one at a time: samples without waiting, labels with a commit for many."""
 
 from __future__ import annotations
 
@@ -35,7 +35,10 @@ _writers: dict[str, Writer] = {}
 
 
 class Writer:
-    """Writes to a store for all threads of this process.
+    """Writes to a store for all threads of this process, in a thread of its own, one transaction at a time.
+
+    A label of which the thread would do nothing else than write it, to a file that took the last one, is written by the
+    caller, who waits for it anyway: two changes of thread cost as much as its rows.
 
     Parameters
     ----------
@@ -140,10 +143,14 @@ class Writer:
         waiting = sum(len(other.labels) for other in [*list(self._asked), *self._writing])
         if waiting >= MOST_LABELS or not self._start():
             raise StoreUnavailable(f"store: more labels wait than {self.store.database.where!r} takes. Send it again.")
+        until = time.monotonic() + timeout_s
+        answers = self._label_here(labels, timeout_s)
+        if answers is not None:
+            return answers
         asked = Asked(labels)
         self._asked.append(asked)
         self._wake.set()
-        if not asked.done.wait(timeout_s) and (known := asked.leave()) != "answered":
+        if not asked.done.wait(until - time.monotonic()) and (known := asked.leave()) != "answered":
             raise StoreUnavailable(
                 f"store: no answer of {self.store.database.where!r} within {timeout_s:g} s; the label is {known}."
                 " Send it again."
@@ -151,6 +158,28 @@ class Writer:
         if asked.error is not None:
             raise asked.error
         return asked.answers
+
+    def _label_here(self, labels: Sequence[TrueLabel], timeout_s: float) -> list[Labelled] | None:
+        """Write labels in the thread of their caller; None where they are for the thread, since nobody is to wait long.
+
+        That is: while the store is at work, or others wait for it; when the last transaction failed, or this one meets
+        those of other processes for too long; and for a server, which may keep silent.
+        """
+        database = self.store.database
+        if self._asked or not self.kept or database.path is None or timeout_s <= database.busy_s:
+            return None
+        if not self.io.acquire(blocking=False):
+            return None
+        try:
+            try:
+                return None if self._stopping.is_set() else self.store.label_many(labels)
+            finally:
+                self.io.release()
+        except ModelwatchError as error:
+            if isinstance(error, StoreUnavailable) and error.busy:
+                return None
+            self._failed(error)
+            raise
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until what was put so far is in the store; return False when it is not within `timeout_s` seconds."""
@@ -232,14 +261,6 @@ class Writer:
     def _write_labels(self) -> bool:
         """Write the labels of those who wait, in one transaction. Return whether they must be tried again."""
         batch = self._writing = []
-        number = 0
-        while self._asked and number < BATCH:
-            asked = self._asked.popleft()
-            if asked.take():
-                batch.append(asked)
-                number += len(asked.labels)
-        if not batch:
-            return False
         try:
             self._take(batch)
         except StoreUnavailable as error:
@@ -264,10 +285,19 @@ class Writer:
         for asked in batch:
             asked.answer([], error)
 
-    def _take(self, batch: Sequence[Asked]) -> None:
+    def _take(self, batch: list[Asked]) -> None:
+        if not self._asked:
+            return
         with self.io:
+            number = 0
+            while self._asked and number < BATCH:  # who came while another transaction was at work shares this one
+                asked = self._asked.popleft()
+                if asked.take():
+                    batch.append(asked)
+                    number += len(asked.labels)
             answers = self.store.label_many([label for asked in batch for label in asked.labels])
-        self._succeeded()
+        if batch:
+            self._succeeded()
         one = iter(answers)
         for asked in batch:
             mine = list(islice(one, len(asked.labels)))
