@@ -10,7 +10,7 @@ from pathlib import Path
 
 sys.path.insert(0, str(Path(__file__).resolve().parent.parent))
 
-from soak import faults, labels, notices, page, process, servers, shutdown, watched  # noqa: E402
+from soak import accuracy, faults, labels, notices, page, process, servers, shutdown, watched  # noqa: E402
 from soak.ledger import Finding, Ledger, Report  # noqa: E402
 
 SCENARIOS = {
@@ -31,6 +31,7 @@ SCENARIOS = {
     "killed-labels": labels.kills,
     "full-disk-labels": labels.full_disk,
     "killed-notices": notices.kills,
+    "accuracy": accuracy.labels,
 }
 
 

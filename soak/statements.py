@@ -42,10 +42,14 @@ STATEMENTS: dict[int, Statement] = {
         ),
     ),
     7: Statement(
-        "Counts are never dropped for a full buffer: its caller folds a chunk.",
+        "Counts are never dropped for a full buffer: its caller folds a chunk. Samples for review are dropped, the newest "
+        "first, and counted. A label is on the disk, or its caller is told that it may not be (503).",
         (
             "record/test_recorder.py::test_a_full_buffer_is_folded_by_its_caller",
             "record/test_recorder.py::test_a_holder_that_is_only_slow_loses_nothing",
+            "groundtruth/test_writer.py::test_when_too_many_wait_the_newest_are_dropped_and_counted",
+            "groundtruth/test_durability.py::test_a_full_disk_takes_no_label_that_it_acknowledges_not",
+            "groundtruth/test_feedback.py::test_what_cannot_be_made_durable_is_not_acknowledged",
         ),
     ),
     8: Statement(
@@ -154,7 +158,12 @@ STATEMENTS: dict[int, Statement] = {
     28: Statement(
         "Labels that are unknown, twice given, conflicting, late or of requests that were not chosen have states of "
         "their own, and move no number.",
-        ("groundtruth/test_labelling.py::test_ids_that_were_not_chosen_move_no_number",),
+        (
+            "groundtruth/test_labelling.py::test_ids_that_were_not_chosen_move_no_number",
+            "groundtruth/test_labelling.py::test_an_early_label_waits_for_its_sample",
+            "groundtruth/test_labelling.py::test_a_label_of_long_ago_is_late",
+            "groundtruth/test_feedback.py::test_what_is_refused",
+        ),
     ),
     29: Statement(
         "The same label a hundred times is one; another one is a revision, and who said what is kept; workers that "
@@ -176,7 +185,21 @@ STATEMENTS: dict[int, Statement] = {
             "groundtruth/test_labelling.py::test_a_sample_and_its_label_at_once_on_two_workers",
         ),
     ),
-    33: Statement("A label costs the same with a thousand samples and with millions.", beside="`make bench`"),
+    32: Statement(
+        "Few labels are no number: how many are missing is told instead, an interval stands beside each number, and the "
+        "alert asks for its bound.",
+        (
+            "test_quality.py::test_too_few_labels_are_no_number",
+            "test_quality.py::test_young_windows_are_not_decided_on",
+            "stats/test_accuracy.py::test_wilson_goldens",
+            "stats/test_accuracy.py::test_alert_bound_is_quiet_at_the_target",
+            "alerts/test_catalogue.py::test_does_not_fire_on_few_samples",
+        ),
+        "[alerts.md](alerts.md)",
+    ),
+    33: Statement(
+        "A label costs the same with a thousand samples and with millions.", beside="[benchmarks.md](benchmarks.md)"
+    ),
     34: Statement(
         "What is missing is a signal: counted by feature, alerted on, and the rest is judged all the same.",
         (
@@ -249,6 +272,28 @@ STATEMENTS: dict[int, Statement] = {
             "notify/test_grouping.py::test_a_flapping_value_is_two_notices_an_hour",
         ),
     ),
+    45: Statement(
+        "Every rule can fire and can stay silent: at its limit, without data, over a restart, and on the page of a real "
+        "service; a mistake that is planted in one is found.",
+        (
+            "alerts/test_catalogue.py",
+            "test_differential_alerts.py",
+            "generate/test_tools.py::test_rules_do_as_their_tests_say",
+            "generate/test_tools.py::test_mutants_are_killed",
+            "generate/test_drift_rules.py::test_generated_tests_kill_mutants",
+            "generate/test_closed_loop.py",
+        ),
+    ),
+    46: Statement(
+        "Silence is never health: of whatever part is killed, somebody outside it tells.",
+        (
+            "drill/test_drill.py::test_every_fault_is_told_and_its_end_as_well",
+            "notify/test_heartbeat.py::test_a_monitor_that_does_not_evaluate_is_missed",
+            "server/test_pages.py::test_silence_is_not_health",
+            "generate/test_end_to_end.py::test_an_incident_from_end_to_end",
+        ),
+        "[drill.md](drill.md)",
+    ),
     47: Statement(
         "A label that was acknowledged outlives kill -9; a torn log costs its tail only.",
         (
@@ -270,5 +315,42 @@ STATEMENTS: dict[int, Statement] = {
             "groundtruth/test_opening.py::test_a_newer_file_is_refused_and_left_untouched",
             "groundtruth/test_durability.py::test_a_backup_of_a_file_under_load",
         ),
+    ),
+    50: Statement(
+        "Closed by default: this machine alone without a token, every route asks for its role with one, and no secret is in "
+        "a log, a page, a file or a representation.",
+        (
+            "serve/test_guard.py",
+            "groundtruth/test_feedback.py::test_a_token_is_required_where_there_is_one",
+            "groundtruth/test_feedback.py::test_a_client_is_limited",
+            "groundtruth/test_ids.py",
+            "generate/test_generate.py::test_secrets_are_in_no_file",
+            "generate/test_generate.py::test_no_default_password",
+            "notify/test_senders.py::test_no_secret_is_in_a_representation",
+            "test_config.py::test_secrets_are_never_shown",
+        ),
+    ),
+    51: Statement(
+        "No text of others runs in a page, a report, a message or a table.",
+        (
+            "server/test_walk.py::test_a_hundred_payloads_do_nothing",
+            "server/test_walk.py::test_payloads_under_review_do_nothing",
+            "server/test_walk.py::test_payloads_are_no_formulas_of_a_table",
+            "server/test_review.py::test_a_post_from_elsewhere_is_refused",
+            "server/test_review.py::test_only_known_names_are_answered",
+            "report/test_report.py::test_hostile_names_stay_text",
+            "notify/test_senders.py::test_slack_calls_nobody_and_links_nowhere",
+            "notify/test_senders.py::test_a_mail_with_markup_in_every_field",
+        ),
+    ),
+    52: Statement(
+        "No name of others leads to another file, no message to an address that was not meant, and no redirect is followed.",
+        (
+            "test_safety.py::test_no_name_in_an_address_leads_to_a_file",
+            "generate/test_generate.py::test_hostile_paths_stay_inside",
+            "notify/test_client.py",
+            "sources/test_prometheus.py::test_a_redirect_is_not_followed",
+        ),
+        "`make audit`",
     ),
 }
