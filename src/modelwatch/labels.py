@@ -82,12 +82,12 @@ class Coded:
     """A column as its distinct values and, for each row, which of them it has: what Arrow calls a dictionary.
 
     at : (rows,) positions in `values`.
-    values : in the order of their first rows; None is a gap.
+    values : in the order of their first rows, or those that are known; None is a gap.
     """
 
     __slots__ = ("at", "values")
 
-    def __init__(self, at: npt.NDArray[np.intp], values: Sequence[Any]) -> None:
+    def __init__(self, at: npt.NDArray[np.integer[Any]], values: Sequence[Any]) -> None:
         self.at, self.values = at, values
 
     def __len__(self) -> int:
@@ -107,6 +107,8 @@ class Coded:
 
     def counts(self) -> npt.NDArray[np.intp]:
         """Return how many rows have each value."""
+        if len(self.values) == 1:
+            return np.array([len(self.at)])
         return np.bincount(self.at, minlength=len(self.values))
 
     def given(self) -> list[tuple[int, Any]]:
@@ -177,7 +179,8 @@ class LabelCodes:
             known = np.zeros(len(values.values), np.intp)
             for i, code, _ in self._coded(values):
                 known[i] = code
-            return known[values.at]
+            codes: npt.NDArray[np.intp] = known[values.at]
+            return codes
         if hasattr(values, "tolist"):
             values = values.tolist()
         try:

@@ -30,7 +30,7 @@ def rows(n):
     gap = lambda values: st.lists(st.none() | values, min_size=n, max_size=n)  # noqa: E731
     full = lambda values: st.lists(values, min_size=n, max_size=n)  # noqa: E731
     return st.fixed_dictionaries(
-        {"x": gap(EXACT), "y": gap(st.integers(-2, 3)), "c": gap(st.sampled_from(["red", "green"]))},
+        {"x": gap(EXACT), "y": gap(st.integers(-2, 3)), "c": gap(st.sampled_from(["red", "blue", "green"]))},
         optional={
             "timestamp": gap(st.integers(DAY, DAY + 600)), "endpoint": full(st.sampled_from(["/p", "/q"])),
             "duration": gap(EXACT), "error": gap(st.sampled_from(["ValueError", "CancelledError"])),
@@ -174,3 +174,17 @@ def test_threads_and_row_groups_change_nothing(tmp_path, monkeypatch):
         assert counted(found) == expected
         assert seen[-1] == (1000, 1000)
         assert len(seen) > 5
+
+
+@pytest.mark.parametrize("kind", [pa.int8(), pa.uint8(), pa.int32(), pa.uint64()])
+@pytest.mark.parametrize("categories", [2, 127])
+def test_dictionaries_of_any_width(kind, categories):
+    """Categories as Arrow's dictionaries, whose positions may have one byte and no room for that of a gap."""
+    names_of = ["red", "blue", *(f"c{i}" for i in range(categories - 2))]
+    at = pa.array([*range(categories), None, 0], kind)
+    column = pa.DictionaryArray.from_arrays(at, names_of)
+    model = model_of().model_copy(update={"features": {"c": "categorical"}})
+    expected = {"c": column.to_pylist()}
+    assert counted(analyze({"c": column}, REFERENCE, model=model, now=NOW)) == counted(
+        analyze(expected, REFERENCE, model=model, now=NOW)
+    )

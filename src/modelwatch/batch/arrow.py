@@ -35,7 +35,9 @@ def is_arrow(column: Given) -> bool:
 
 def whole(column: Any) -> Any:
     """Return one array of one that may be in chunks."""
-    return column.combine_chunks() if hasattr(column, "chunks") else column
+    if not hasattr(column, "chunks"):
+        return column
+    return column.chunk(0) if column.num_chunks == 1 else column.combine_chunks()  # which copies even one
 
 
 # -- numbers -----------------------------------------------------------------------------------------------------------
@@ -139,10 +141,11 @@ def _given(values: Sequence[Any] | npt.NDArray[Any]) -> npt.NDArray[np.bool_]:
 # -- labels ------------------------------------------------------------------------------------------------------------
 
 
-def labels_of(column: Given, *, gaps: bool = True) -> Column:
+def labels_of(column: Given, *, gaps: bool = True, known: Sequence[str] = ()) -> Column:
     """Return a column of labels as codes.
 
     gaps : NaN stands for: not given.
+    known : texts that are likely: to look these up takes less time than to find out which there are.
     """
     if isinstance(column, Text):
         column = column.array
@@ -155,12 +158,30 @@ def labels_of(column: Given, *, gaps: bool = True) -> Column:
         return Coded.gap(len(array))
     if not types.is_dictionary(array.type):
         try:
+            if known and types.is_string(array.type) and (found := _known(array, known)) is not None:
+                return found
             array = array.dictionary_encode()
         except Exception:  # noqa: BLE001  # a type that has no dictionary: lists, structures
             return objects(array.to_pylist())
     values = [_gap(value) if gaps else value for value in array.dictionary.to_pylist()]
-    at = array.indices.fill_null(len(values)) if array.null_count else array.indices
-    return Coded(at.to_numpy(zero_copy_only=False).astype(np.intp), [*values, None])
+    return _coded(array.indices, values)
+
+
+def _known(array: Any, known: Sequence[str]) -> Coded | None:
+    """Return texts as codes, where all are of those known or gaps."""
+    from pyarrow import array as to_arrow
+    from pyarrow import compute
+
+    at = compute.index_in(array, value_set=to_arrow(known, array.type))
+    return None if at.null_count > array.null_count else _coded(at, known)
+
+
+def _coded(at: Any, values: Sequence[Any]) -> Coded:
+    """Return a column of Arrow's positions in `values`; the narrow ones stay so."""
+    if at.null_count:
+        at = at.cast("int64").fill_null(len(values))  # which may be one more than narrow ones hold
+    found = at.to_numpy(zero_copy_only=False)
+    return Coded(found if np.can_cast(found.dtype, np.intp) else found.astype(np.intp), [*values, None])
 
 
 def _gap(value: Any) -> Any:

@@ -68,19 +68,20 @@ class Buckets:
         n = len(next(iter(batch.values()))) if batch else 0
         if not n:
             return 0
-        starts = self._starts(batch, roles, n)
         columns, features, labels = self._columns(batch, roles, n)
         every = {**columns, **{f"f:{name}": column for name, column in features.items()}}
         if labels is not None:
             every["label"] = labels
+        if roles.timestamp is None:
+            self._fold(UNDATED, every, n)
+            return n
+        starts = self._starts(batch[roles.timestamp], roles.time_zone)
         for start, rows in _groups(starts, every, self.plan.span):
             self._fold(start, rows, len(next(iter(rows.values()))))
         return n
 
-    def _starts(self, batch: Mapping[str, Any], roles: Roles, n: int) -> Ints:
-        if roles.timestamp is None:
-            return np.full(n, NO_TIME, np.int64)
-        starts, refused = times_of(batch[roles.timestamp], roles.time_zone, self.plan.now)
+    def _starts(self, times: Any, zone: str) -> Ints:
+        starts, refused = times_of(times, zone, self.plan.now)
         for kind, count in refused.items():
             self.kernel.refuse("timestamp", kind, count)
         if refused:
@@ -97,7 +98,9 @@ class Buckets:
                 columns[role] = labels_of(batch[name])
         if roles.prediction is not None:
             given = batch[roles.prediction]
-            columns["prediction"] = numbers_of(given) if schema.classes is None else labels_of(given)
+            columns["prediction"] = (
+                numbers_of(given) if schema.classes is None else labels_of(given, known=schema.classes)
+            )
         if roles.confidence is not None:
             columns["confidence"] = numbers_of(batch[roles.confidence])
         if roles.latency is not None:
@@ -109,7 +112,11 @@ class Buckets:
                 features[name] = Coded.gap(n)
             else:
                 given = batch[column]
-                features[name] = labels_of(given, gaps=False) if name in schema.categorical else numbers_of(given)
+                features[name] = (
+                    labels_of(given, gaps=False, known=schema.categorical[name])
+                    if name in schema.categorical
+                    else numbers_of(given)
+                )
         labels = None
         if roles.label is not None:
             labels = numbers_of(batch[roles.label]) if schema.classes is None else labels_of(batch[roles.label])

@@ -59,7 +59,7 @@ def _texts(column: Column) -> tuple[npt.NDArray[np.intp], list[str | None], npt.
         column = Coded(np.arange(len(values)), values)
     texts = [class_text(value) for value in column.values]
     given = np.array([not is_missing(value) for value in column.values], bool)
-    return column.at, texts, given[column.at] if len(given) else np.zeros(len(column.at), bool)
+    return column.at.astype(np.intp), texts, given[column.at] if len(given) else np.zeros(len(column.at), bool)
 
 
 def is_right(schema: ModelSchema, label: object, prediction: object) -> bool | None:
