@@ -55,7 +55,7 @@ def said(
         ("profile data.csv -o text/profile.json", 2, "Name a file in a folder of yours."),
         ("profile absent.csv -o profile.json", 2, "absent.csv: cannot be read (no file is there)"),
         ("init absent.parquet -o new.yaml", 2, "absent.parquet: cannot be read (no file is there)"),
-        ("deploy --config nowhere.yaml", 2, "See that it runs and may be written"),
+        ("deploy --config nowhere.yaml", 2, "See who may write there"),
         ("generate stack --grafana-url grafana:3000", 2, "Write the whole address."),
         ("deploy --version=", 2, "Write --version 1.2.3."),
         ("label export -o text/tasks.csv", 2, "cannot be written (Not a directory). Name another file."),

@@ -32,10 +32,12 @@ class StoreUnavailable(ModelwatchError):
 
     busy : somebody else is writing; trying again soon will do.
     refused : it is there, and will never take these values.
+    lasting : it does not pass by itself: somebody must change the address, the file, or who may write it.
     """
 
     busy = False
     refused = False
+    lasting = False
 
 
 class UnknownLabel(ModelwatchError):

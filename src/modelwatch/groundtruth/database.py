@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import errno
 import os
 import random
 import threading
@@ -33,6 +34,22 @@ LOG_PAGES = 2000  # of a file's log; the label that makes it longer writes them 
 BEGIN = "modelwatch.begin"  # how the next transaction of a connection to SQLite begins
 QUICK = "modelwatch.quick"  # whether commits of a connection to SQLite wait for the disk no more
 MEMORY = (None, "", ":memory:")
+PASSING = "See that it runs and may be written; a service tries again by itself."
+_FOREIGN = "Move the file away, or name another in the configuration."
+_CLOSED = "See who may write there, or name another in the configuration."
+_UNKNOWN = "Correct the address, or see that the database has them."
+#: Words of the engines for what does not pass by itself, and what to do about it. A server says at the login no more.
+LASTING = {
+    "not a database": _FOREIGN,
+    "malformed": _FOREIGN,
+    "unable to open database file": _CLOSED,
+    "readonly database": _CLOSED,
+    "permission denied": _CLOSED,
+    "authentication failed": _UNKNOWN,
+    "does not exist": _UNKNOWN,
+    "no pg_hba.conf entry": _UNKNOWN,
+}
+LASTING_ERRORS = (errno.EACCES, errno.EPERM, errno.EROFS, errno.EEXIST, errno.ENOTDIR, errno.EISDIR, errno.ENAMETOOLONG)
 
 _databases: weakref.WeakSet[Database] = weakref.WeakSet()
 _inherited: list[object] = []  # connections of a parent: never closed in a child
@@ -217,10 +234,12 @@ class Database:
         secret = self.url.password
         if secret:
             words = words.replace(str(secret), "***")
-        remedy = "See that it runs and may be written; a service tries again by itself."
+        closed = _CLOSED if getattr(error, "errno", None) in LASTING_ERRORS else ""
+        remedy = next((told for sign, told in LASTING.items() if sign in words), closed)
         unavailable = StoreUnavailable(
-            fault("store", f"answer of {self.where!r}", words, "a store that can be written", remedy)
+            fault("store", f"answer of {self.where!r}", words, "a store that can be written", remedy or PASSING)
         )
+        unavailable.lasting = bool(remedy)
         unavailable.busy = isinstance(error, DBAPIError) and (_is_locked(error) or _met_another(error))
         unavailable.refused = isinstance(error, (DataError, IntegrityError))
         return unavailable

@@ -8,6 +8,8 @@ import sys
 import time
 from collections import Counter, deque
 
+from modelwatch.errors import ModelwatchError
+
 logger = logging.getLogger("modelwatch")
 
 QUIET_S = 60.0
@@ -43,7 +45,7 @@ class Faults:
                 logger.warning(
                     "modelwatch: internal fault; the service goes on",
                     extra={"where": where, "fault": repr(error)},
-                    exc_info=error,
+                    exc_info=None if isinstance(error, ModelwatchError) else error,  # its line says what is wrong
                 )
             except Exception:  # noqa: BLE001 - a log handler of the host's
                 self.pending.append("log")

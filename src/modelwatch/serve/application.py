@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 from modelwatch.config import Config
 from modelwatch.errors import MissingExtra
 from modelwatch.exposition import OPENMETRICS, TEXT
-from modelwatch.serve.guard import Prefixed
+from modelwatch.serve.guard import Forwarded, Prefixed
 
 try:
     from starlette.applications import Starlette
@@ -33,6 +33,7 @@ def served(
     pages: Callable[[Sequence[str]], App],
     access: Access | None,
     exposition: Callable[..., bytes] | None = None,
+    untold: Callable[[], bool] = bool,
 ) -> App:
     """Return the application: the pages, `/healthz`, and `/metrics` where there is an exposition.
 
@@ -41,6 +42,7 @@ def served(
     pages : returns the pages for the names that this server is known by.
     access : tokens and their roles; None where everybody may do everything.
     exposition : returns what is shown to Prometheus, as OpenMetrics or as its older text.
+    untold : tells whether nobody would be told of an alert now, since the store does not answer.
     """
 
     async def metrics(request: Request) -> Response:
@@ -50,9 +52,12 @@ def served(
         return Response(body, media_type=OPENMETRICS if openmetrics else TEXT)
 
     async def health(_: Request) -> Response:
+        if untold():  # why is for those with a token: the pages say it
+            return JSONResponse({"status": "cannot tell", "reason": "the store does not answer; see the log"}, 503)
         return JSONResponse({"status": "ok"})
 
     hosts = config.pages.hosts or (["*"] if access else ())
     own = [Route("/healthz", health), *([Route("/metrics", metrics)] if exposition else [])]
     middleware = [Middleware(StrictHeaders), Middleware(KnownHost, hosts=hosts), Middleware(Guard, access=access)]
-    return Prefixed(Starlette(routes=[*own, Mount("/", pages(hosts))], middleware=middleware), config.pages.prefix)
+    app = Starlette(routes=[*own, Mount("/", pages(hosts))], middleware=middleware)
+    return Forwarded(Prefixed(app, config.pages.prefix), config.pages.proxies)

@@ -62,6 +62,7 @@ class Evaluator:
         self.fired: dict[tuple[str, str, str, str], int] = {}  # (model, alert, feature, severity): how often
         self.evaluated_at: float | None = None
         self.why_not = "it has not begun"
+        self.store_fault = ""  # why the store did not answer the last round
         self.leads = False
         self._me = secrets.token_hex(8)
         self._leads_until = float("-inf")  # monotonic: from then on another one may have evaluated
@@ -88,8 +89,9 @@ class Evaluator:
         """Look, decide, keep and tell, once. Return whether it was done; if not, `why_not` says why."""
         try:
             try:
-                self.leads = self._take_lease()
-            except ModelwatchError:
+                self.leads, self.store_fault = self._take_lease(), ""
+            except ModelwatchError as error:
+                self.store_fault = str(error)
                 self._show(self.looks.take(self.prober.found()))
                 raise
             if not self.leads:

@@ -5,17 +5,19 @@ from __future__ import annotations
 import logging
 import os
 import signal
+import socket
 import sqlite3
 import threading
 from collections.abc import Callable, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field
+from functools import partial
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 from modelwatch.clock import SteadyClock
 from modelwatch.config import Config
-from modelwatch.errors import ConfigError, MissingExtra, ModelwatchError
+from modelwatch.errors import MissingExtra, ModelwatchError
 from modelwatch.groundtruth.store import Store
 from modelwatch.notify.alert import Alert
 from modelwatch.notify.commands import store_url
@@ -26,14 +28,19 @@ from modelwatch.serve.gauges import page
 from modelwatch.serve.guard import check_bind
 from modelwatch.serve.looks import LiveLooks
 from modelwatch.serve.onprometheus import Watching
+from modelwatch.serve.opening import Opening, listening
 from modelwatch.serve.prober import EVERY_S, Minutes, Prober, answers
 from modelwatch.serve.reviews import Reviews
-from modelwatch.serve.told import Told
+from modelwatch.serve.told import Told, with_silent
 from modelwatch.sources.history import HistorySource
+from modelwatch.sources.settings import settings
+from modelwatch.sources.standing import StandingSource
 from modelwatch.sources.status import StatusSource
 
 if TYPE_CHECKING:
-    from modelwatch.integrations.asgi import App
+    from uvicorn import Server
+
+    from modelwatch.integrations.asgi import App, Receive, Scope, Send
     from modelwatch.server.access import Access
 
 logger = logging.getLogger("modelwatch.alerts")
@@ -174,7 +181,7 @@ def app_of(parts: Parts, access: Access | str | None = None) -> App:
             history=HistorySource(parts.live, parts.looks.objectives, config.time_scale, parts.clock),
         )  # fmt: skip
 
-    return served(config, pages, known, exposition)
+    return served(config, pages, known, exposition, lambda: bool(parts.evaluator.store_fault))
 
 
 def app_on(watching: Watching, access: Access | None = None) -> App:
@@ -186,6 +193,89 @@ def app_on(watching: Watching, access: Access | None = None) -> App:
         return pages_app(watching.read, hosts=hosts, settings=watching.settings)
 
     return served(watching.config, pages, access)
+
+
+def app_waiting(
+    config: Config, live: Path, opening: Opening, access: Access | None = None, clock: SteadyClock | None = None
+) -> App:
+    """Return the application while the store does not answer: pages of the counts, which say that nobody is told."""
+    from modelwatch.serve.application import served
+    from modelwatch.server.web import pages_app
+
+    clock = clock or SteadyClock()
+    status, standing = StatusSource.from_config(config, live, clock), StandingSource(config, live, clock)
+
+    def read() -> dict[str, Any]:
+        evaluation = {"evaluated_s_ago": None, "leads": False, "reason": opening.reason}
+        return {**with_silent(status.read(), config), **standing.read(), "evaluation": evaluation}
+
+    def pages(hosts: Sequence[str]) -> App:
+        return pages_app(read, hosts=hosts, settings=partial(settings, config, live))
+
+    return served(config, pages, access, untold=lambda: bool(opening.reason))
+
+
+class Running:
+    """A `serve` from the first try to open its store until its end; `app` is what it shows at the moment.
+
+    Parameters
+    ----------
+    live : the `live.db`; None: that of the configuration.
+    url : of its pages, for links.
+
+    `end` is called when it cannot go on, and `fault` says why.
+    """
+
+    def __init__(self, config: Config, live: Path | None, url: str, access: Access | None) -> None:
+        self.config, self.live, self.url, self.access = config, live or config.live, url, access
+        self.opening = Opening(store_url(config, self.live))
+        self.fault: ModelwatchError | None = None
+        self.end: Callable[[], None] = lambda: None
+        self._app: App | None = None
+        self._parts: Parts | None = None
+        self._stop = threading.Event()
+        self._thread: threading.Thread | None = None
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Ask the application of the moment."""
+        assert self._app is not None, "it has started"
+        await self._app(scope, receive, send)
+
+    def start(self) -> None:
+        """Begin to evaluate, or to wait for the store.
+
+        Raises
+        ------
+        ModelwatchError   see `Opening.tried` and `Parts.of`.
+        """
+        if self.opening.tried():
+            self._begin()
+            return
+        self._app = app_waiting(self.config, self.live, self.opening, self.access)
+        self._thread = threading.Thread(target=self._wait, name="modelwatch-store", daemon=True)
+        self._thread.start()
+
+    def _begin(self) -> None:
+        parts = Parts.of(self.config, self.live, base_url=self.url)
+        app = app_of(parts, self.access)
+        parts.start()
+        self._parts, self._app = parts, app
+
+    def _wait(self) -> None:
+        try:
+            if self.opening.wait(self._stop):
+                self._begin()
+        except ModelwatchError as error:
+            self.fault = error
+            self.end()
+
+    def stop(self) -> None:
+        """End it all."""
+        self._stop.set()
+        if self._thread is not None:
+            self._thread.join(STOP_S)
+        if self._parts is not None:
+            self._parts.stop()
 
 
 class _WithFault(logging.Formatter):
@@ -211,7 +301,8 @@ def serve(
 
     Raises
     ------
-    ConfigError, MissingExtra   see `Parts.of`; or others could reach it, and there is no token.
+    ConfigError, MissingExtra       see `Parts.of`; the port is taken; others could reach it, and there is no token.
+    StoreUnavailable, NewerFormat   the store can never be opened. One that may come is waited for.
     """
     shown = logging.StreamHandler()
     shown.setFormatter(_WithFault("%(asctime)s %(levelname)s %(message)s"))
@@ -226,30 +317,38 @@ def serve(
     check_bind(host, has_token=access is not None)
     address = f"http://[{host}]:{port}" if ":" in host else f"http://{host}:{port}"
     url = f"{address}{config.pages.prefix}"
-    runs: Parts | Watching
-    if prometheus is None:
-        runs = Parts.of(config, live, base_url=url)
-        app, lines = app_of(runs, access), [f"alerts     {url}/api/alerts", f"metrics    {address}/metrics"]
-    else:
-        from modelwatch.sources.prometheus import Client
+    lines = [f"page       {url}/", f"alerts     {url}/api/alerts"]
+    runs: Running | Watching
+    app: App
+    with listening(host, port) as sockets:
+        if prometheus is None:
+            runs = app = Running(config, live, url, access)
+            lines.append(f"metrics    {address}/metrics")
+        else:
+            from modelwatch.sources.prometheus import Client
 
-        runs = Watching(config, Client(prometheus))
-        app, lines = app_on(runs, access), [f"alerts     {url}/api/alerts"]
-    server = uvicorn.Server(uvicorn.Config(app, host=host, port=port, log_level="warning", server_header=False))
+            runs = Watching(config, Client(prometheus))
+            app = app_on(runs, access)
+        server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False))
+        _run(runs, server, sockets, lambda: say("\n".join(lines)))
+
+
+def _run(runs: Running | Watching, server: Server, sockets: list[socket.socket], say: Callable[[], None]) -> None:
+    """Start it, say so, and serve until a signal comes or it cannot go on."""
     former = signal.signal(signal.SIGTERM, _end)
     try:
+        if isinstance(runs, Running):
+            runs.end = partial(setattr, server, "should_exit", True)
         runs.start()
-        say("\n".join([f"page       {url}/", *lines]))
-        server.run()
+        say()
+        server.run(sockets)
     except KeyboardInterrupt:
         pass  # asked to end, by either signal
-    except SystemExit:
-        raise ConfigError(
-            f"--port: port {port} of {host} cannot be used; expected a free one. Give another with --port."
-        ) from None
     finally:
         signal.signal(signal.SIGTERM, former)
         runs.stop()
+    if isinstance(runs, Running) and runs.fault is not None:
+        raise runs.fault
 
 
 def _end(*_: object) -> None:

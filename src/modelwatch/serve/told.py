@@ -63,10 +63,7 @@ class Told:
         """Return the status of the host with `alerts`, `slos` and `evaluation`. Never raises for a file."""
         evaluator = self.parts.evaluator
         known = {"evaluation": evaluator.state(), "alerts": alerts_json(evaluator.found), "slos": self._standing()}
-        status = self.parts.status.read()
-        seen = {one["name"] for one in status["models"]}
-        silent = [_silent(model) for name, model in self.parts.config.models.items() if name not in seen]
-        return {**status, "models": [*status["models"], *silent], **known}
+        return {**with_silent(self.parts.status.read(), self.parts.config), **known}
 
     def _standing(self) -> dict[str, Any]:
         try:
@@ -84,6 +81,13 @@ class Told:
     def settings(self) -> dict[str, Any]:
         """Return the configuration as it was understood, with the series of every model."""
         return {**self._settings, "series": self._series.read()}
+
+
+def with_silent(status: dict[str, Any], config: Config) -> dict[str, Any]:
+    """Return a status with the models that have counted nothing, too."""
+    seen = {one["name"] for one in status["models"]}
+    silent = [_silent(model) for name, model in config.models.items() if name not in seen]
+    return {**status, "models": [*status["models"], *silent]}
 
 
 def _silent(model: ModelConfig) -> dict[str, Any]:
