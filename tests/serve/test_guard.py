@@ -13,7 +13,7 @@ from starlette.routing import Mount, Route
 from integrations.calling import call
 from modelwatch.config import parse_config
 from modelwatch.errors import ConfigError
-from modelwatch.serve.guard import Prefixed, check_bind
+from modelwatch.serve.guard import Forwarded, Prefixed, check_bind
 from modelwatch.serve.run import app_of
 from modelwatch.server.access import LOGIN, OPERATE, REVIEW, ROLES, VIEW, Access, role_needed
 from serve.conftest import House
@@ -62,6 +62,8 @@ def paths(routes: Sequence[object], base: str = "") -> Iterator[tuple[str, str]]
 
 def table(app: object) -> dict[str, str]:
     """Return every path that an application answers, with its method."""
+    assert isinstance(app, Forwarded)
+    app = app.app
     assert isinstance(app, Prefixed)
     return dict(paths(app.app.routes))  # type: ignore[attr-defined]  # Starlette
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ipaddress
+from collections.abc import Sequence
 
 from modelwatch.errors import ConfigError
 from modelwatch.integrations.asgi import App, Receive, Scope, Send
@@ -54,3 +55,44 @@ class Prefixed:
             raw = whole.encode("utf-8", "replace")
             scope = {**scope, "path": f"{root}{whole}", "raw_path": raw, "root_path": f"{root}{self.prefix}"}
         await self.app(scope, receive, send)
+
+
+class Forwarded:
+    """Believes proxies that are named whom they pass a request on for, and those of this machine that it came by TLS.
+
+    Whoever else says so is not believed: an address that could be made up would not limit how often one may guess.
+
+    Parameters
+    ----------
+    app : to ask.
+    proxies : addresses or networks.
+    """
+
+    def __init__(self, app: App, proxies: Sequence[str] = ()) -> None:
+        self.app = app
+        self.proxies = [ipaddress.ip_network(proxy) for proxy in proxies]
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        """Ask the application, which sees the client that the proxy saw."""
+        client = scope.get("client")
+        if scope["type"] == "http" and client:
+            headers = {name: value.decode("latin-1") for name, value in scope["headers"]}
+            trusted = self._trusts(client[0])
+            scheme = headers.get(b"x-forwarded-proto", "").strip().lower()
+            if scheme in {"http", "https"} and (trusted or is_loopback(client[0])):
+                scope = {**scope, "scheme": scheme}
+            if trusted and (sender := self._sender(headers.get(b"x-forwarded-for", ""))):
+                scope = {**scope, "client": (sender, 0)}
+        await self.app(scope, receive, send)
+
+    def _sender(self, said: str) -> str:
+        """Return the last address that no proxy of ours has; what stands before it, anybody may have written."""
+        hops = [hop.strip() for hop in said.split(",") if hop.strip()]
+        return next((hop for hop in reversed(hops) if not self._trusts(hop)), hops[0] if hops else "")
+
+    def _trusts(self, address: str) -> bool:
+        try:
+            known = ipaddress.ip_address(address)
+        except ValueError:
+            return False
+        return any(known in network for network in self.proxies)

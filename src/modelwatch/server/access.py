@@ -13,6 +13,8 @@ from typing import TYPE_CHECKING, NamedTuple
 
 from starlette.types import Scope
 
+from modelwatch.server.attempts import Attempts, TooOften, address_of
+
 if TYPE_CHECKING:
     from modelwatch.config import Config
 
@@ -41,12 +43,18 @@ class Access:
     tokens : (role, token); several may have one role.
     session_s : after which a browser signs in again.
     now : Unix time.
+    attempts : remembers who gave wrong tokens.
     """
 
     def __init__(
-        self, tokens: Iterable[tuple[str, str]], session_s: float = SESSION_S, now: Callable[[], float] = time.time
+        self,
+        tokens: Iterable[tuple[str, str]],
+        session_s: float = SESSION_S,
+        now: Callable[[], float] = time.time,
+        attempts: Attempts | None = None,
     ) -> None:
         self.session_s, self.now = session_s, now
+        self.attempts = Attempts() if attempts is None else attempts
         self._held = [(role, sha256(token.encode()).digest()) for role, token in tokens]
 
     @classmethod
@@ -76,6 +84,25 @@ class Access:
         said = f"{found[0]}.{int(self.now() + self.session_s)}.{secrets.token_hex(8)}"
         return f"{said}.{_signature(said, found[1])}"
 
+    def sign_in_from(self, scope: Scope, token: bytes) -> str | None:
+        """Return what `sign_in` does, to an address that has not guessed too often.
+
+        Raises
+        ------
+        TooOften   it has to wait; the token was not looked at.
+        """
+        return self._guess(scope, token, self.sign_in)
+
+    def _guess(self, scope: Scope, token: bytes, of: Callable[[bytes], str | None]) -> str | None:
+        """Return what a token gives; a wrong one is remembered."""
+        address = address_of(scope)
+        if wait_s := self.attempts.wait_s(address):
+            raise TooOften(wait_s)
+        found = of(token)
+        if found is None and token:
+            self.attempts.wrong(address, token)
+        return found
+
     def role_of_session(self, cookie: str) -> str | None:
         """Return the role of a session; None for one that is over, or that nobody was given."""
         said, _, signature = cookie.rpartition(".")
@@ -87,14 +114,19 @@ class Access:
         return role if any(signed) and self.now() < int(ends) else None
 
     def known(self, scope: Scope) -> Known | None:
-        """Return who asks; None for whoever has neither token nor session."""
+        """Return who asks; None for whoever has neither token nor session.
+
+        Raises
+        ------
+        TooOften   a token came along, from an address that has to wait.
+        """
         headers = dict(scope["headers"])
         kind, _, value = headers.get(b"authorization", b"").partition(b" ")
         role = None
         if kind.lower() == b"bearer":
-            role = self.role_of(value.strip())
+            role = self._guess(scope, value.strip(), self.role_of)
         elif kind.lower() == b"basic":
-            role = self.role_of(_password(value))
+            role = self._guess(scope, _password(value), self.role_of)
         if role is not None:
             return Known(role, kind.lower() == b"bearer")
         for cookie in headers.get(b"cookie", b"").decode("latin-1").split(";"):

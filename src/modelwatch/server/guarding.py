@@ -5,6 +5,7 @@ from __future__ import annotations
 from base64 import b64encode
 from functools import cache
 from hashlib import sha256
+from math import ceil
 from pathlib import Path
 
 from markupsafe import Markup
@@ -15,9 +16,11 @@ from starlette.types import ASGIApp, Receive, Scope, Send
 
 from modelwatch.server.access import LOGIN, MAY, OPEN, ROLE, ROLES, Access, role_needed
 from modelwatch.server.answers import base_of, error_of, html
+from modelwatch.server.attempts import TooOften
 from modelwatch.server.forms import BY_BEARER, Refused, fields_of, form, keep
 from modelwatch.server.frame import problem_page, render, tab_icon
 from modelwatch.server.guards import WITH_FORMS
+from modelwatch.server.words import clock, span
 
 STYLE = Path(__file__).parent / "static" / "login.css"
 NEEDS = "This server needs a token: as a bearer token, or as the password of any user."
@@ -25,6 +28,8 @@ NEEDS = "This server needs a token: as a bearer token, or as the password of any
 
 class Guard:
     """Answers 401 to whoever has no token and no session, with a form to sign in for people; 403 to the wrong role.
+
+    Whoever has given too many wrong tokens is told with 429 when to try again; sessions of that address go on.
 
     Parameters
     ----------
@@ -42,7 +47,11 @@ class Guard:
             return
         request = Request(scope, receive)
         path = scope["path"].removeprefix(base_of(request))
-        known = self.access.known(scope)
+        try:
+            known = self.access.known(scope)
+        except TooOften as error:
+            await _too_often(request, self.access, error)(scope, receive, send)
+            return
         role = None if known is None else known.role
         if path == "/login":
             await (await self._login(request, self.access, role))(scope, receive, send)
@@ -65,12 +74,28 @@ class Guard:
         except Refused as error:
             return login_page(request, "", error.message, error.code)
         given, after = str(fields.get("token") or "").strip(), str(fields.get("next") or "")
-        session = access.sign_in(given.encode("utf-8", "replace"))
+        try:
+            session = access.sign_in_from(request.scope, given.encode("utf-8", "replace"))
+        except TooOften as error:
+            return _too_often(request, access, error, after)
         if session is None:
             return login_page(request, after, "That is no token of this server.", 401)
         answer = RedirectResponse(_own(request, after), 303)
         keep(request, answer, LOGIN, session, access.session_s)
         return answer
+
+
+def _too_often(request: Request, access: Access, error: TooOften, after: str = "") -> Response:
+    """Return the answer to an address that has given too many wrong tokens: when it may give one again."""
+    wait_s = ceil(error.wait_s)
+    when = clock(access.now() + wait_s, seconds=True)
+    told = f"Too many wrong tokens came from your address. Try again in {span(wait_s)}, at {when} UTC."
+    if "text/html" in request.headers.get("accept", "") or (request.method == "POST" and "/login" in request.url.path):
+        answer = login_page(request, after, told, 429)
+    else:
+        answer = error_of(429, "too_many_attempts", told)
+    answer.headers["retry-after"] = str(wait_s)
+    return answer
 
 
 def _nobody(request: Request) -> Response:

@@ -124,7 +124,9 @@ def _access(held: Mapping[str, Any]) -> Group:
     tokens = [(f"Token to {role}", state) for role, state in pages["tokens"].items()]
     facts = [
         *tokens, ("Known as", clean(", ".join(pages["hosts"]), 200) or "localhost and its addresses"),
-        ("Path prefix", clean(pages["prefix"] or "none", 80)), ("Signed in for", words.span(pages["session_s"])),
+        ("Path prefix", clean(pages["prefix"] or "none", 80)),
+        ("Proxies believed", clean(", ".join(pages["proxies"]), 200) or "none"),
+        ("Signed in for", words.span(pages["session_s"])),
         ("Health check", service["health_url"]),
     ]  # fmt: skip
     return Group("Who may see it", "of a secret only whether it is set", facts)
