@@ -11,9 +11,10 @@ lint: ## style, types and layers only
 	@bash scripts/setup.sh test
 	@bash scripts/lint.sh
 
-bench: ## ours beside the peers in one run; writes docs/benchmarks.md
+bench: ## ours beside the peers in one run; writes docs/benchmarks.md, and what other pages quote of it
 	@bash scripts/setup.sh bench
 	@.venv/bin/python -m bench $(ARGS)
+	@.venv/bin/python scripts/figures.py
 
 soak: ## faults under load, for minutes to an hour; ends with the ledger of events
 	@bash scripts/setup.sh test

@@ -30,9 +30,9 @@ core="tests/test_config.py tests/test_kernel.py tests/test_schema.py tests/test_
 for resolution in lowest-direct highest; do
   for version in 3.10 3.11 3.12 3.13; do
     [ "$resolution" = highest ] || [ "$version" = 3.10 ] || continue
-    command -v "python$version" >/dev/null || { say "$resolution, $version" "skipped: there is no python$version"; continue; }
+    python=$("python$version" -c 'import sys; print(sys.executable)' 2>/dev/null) || { say "$resolution, $version" "skipped: there is no python$version"; continue; }
     place="$work/$resolution-$version"
-    .venv/bin/uv venv -q --python "python$version" "$place"
+    .venv/bin/uv venv -q --python "$python" "$place"
     VIRTUAL_ENV="$place" .venv/bin/uv pip install -q --resolution "$resolution" -e ".[dev]" >"$place.log" 2>&1 || failed "$resolution, $version" "$place.log"
     # shellcheck disable=SC2086
     CI='' "$place/bin/python" -m pytest -q -m "not slow" -W default $core >"$place.log" 2>&1 || failed "$resolution, $version" "$place.log"

@@ -16,7 +16,7 @@ import pytest
 import yaml
 
 from modelwatch.config import parse_config
-from support import free_port, require
+from support import free_port, require, script
 
 ROOT = Path(__file__).resolve().parents[1]
 DOCS = ROOT / "docs"
@@ -147,3 +147,15 @@ def test_the_site_builds_without_a_warning(tmp_path: Path) -> None:
         assert (tmp_path / "site" / "runbooks" / f"{name}.html").exists()
     html = (tmp_path / "site" / "index.html").read_text(encoding="utf-8")
     assert not re.findall(r'(?:src|href)="(?:https?:)?//(?!github|squidfunk)[^"]+\.(?:js|css|woff2?)', html)
+
+
+def test_figures_quoted_elsewhere_are_those_of_the_benchmarks() -> None:
+    """README and docs quote docs/benchmarks.md as `make bench` leaves it; each quotation is in a page, once."""
+    figures = script("scripts/figures.py")
+    found = figures.passages(figures.rows_of((DOCS / "benchmarks.md").read_text(encoding="utf-8")))
+    names = []
+    for name in figures.PAGES:
+        text = (ROOT / name).read_text(encoding="utf-8")
+        names += [match[2] for match in figures.PASSAGE.finditer(text)]
+        assert figures.quoted(text, found) == text, f"{name}: run scripts/figures.py"
+    assert sorted(names) == sorted(found)

@@ -172,9 +172,10 @@ class Reference:
         try:
             text = Path(path).read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
+            reason = error.strerror if isinstance(error, OSError) else error
             raise ConfigError(
-                f"reference: {str(path)!r} cannot be read ({error}). "
-                "Write one from the training data, or remove the field."
+                f"reference: {str(path)!r} cannot be read ({reason}). "
+                "Write one with `modelwatch profile DATA -o FILE`, or remove the field."
             ) from None
         return cls.from_json(text, str(path))
 

@@ -474,6 +474,10 @@ def test_why_quiet() -> None:
     assert "firing for 0 s" in said
     assert any("not seen any more" in each for each in said)
     assert said[-1] == "0 %, fires at > 5 %"
+    starving = life_of("LabelStarvation/info")
+    starving.live(Minute(requests(200)))
+    quiet = starving.evaluation.verdicts[0]
+    assert why_quiet(quiet, starving.now) == "0 labels, fires at <= 0 labels, with more that does not hold"
 
 
 def test_a_worse_alert_silences_the_lesser_ones() -> None:

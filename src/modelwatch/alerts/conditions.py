@@ -12,7 +12,7 @@ from modelwatch.signals.core import MODEL
 
 Op = Literal[">", ">=", "<", "<="]
 Key = tuple[tuple[str, str], ...]  # labels as pairs, in the order of the signal
-_COMPARE = {">": gt, ">=": ge, "<": lt, "<=": le}
+COMPARE = {">": gt, ">=": ge, "<": lt, "<=": le}
 
 
 class Truth(NamedTuple):
@@ -86,7 +86,7 @@ class Clause:
         value, samples = found[0], found[1]
         if outcome == "cannot_tell" or value is None:
             return Truth(None, value, self.limit, samples, reason)
-        holds = _COMPARE[self.op](value, self.limit)
+        holds = COMPARE[self.op](value, self.limit)
         if self.enough and not holds:
             return Truth(
                 None, value, self.limit, samples, f"{value:,.0f} of {self.limit:g} {self.signal.title.lower()}"

@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from typing import Any, NamedTuple
 
-from modelwatch.alerts.conditions import Key, Truth
+from modelwatch.alerts.conditions import COMPARE, Key, Truth
 from modelwatch.alerts.culprits import culprits
 from modelwatch.alerts.rule import SEVERITIES, Rule
 from modelwatch.alerts.state import INACTIVE, AlertState, Change, Phase, step
@@ -201,7 +201,8 @@ def why_quiet(verdict: Verdict, now: float) -> str:
     lead = rule.condition.lead
     if truth.holds is False and truth.value is not None:
         value, limit = (amount(each, lead.signal.unit) for each in (truth.value, truth.limit))
-        return f"{value}, fires at {lead.op} {limit}"
+        beyond = truth.limit is not None and COMPARE[lead.op](truth.value, truth.limit)
+        return f"{value}, fires at {lead.op} {limit}" + (", with more that does not hold" if beyond else "")
     return "quiet"
 
 

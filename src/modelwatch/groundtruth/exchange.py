@@ -107,7 +107,8 @@ def read(path: Path) -> Read:
     try:
         text = path.read_text(encoding="utf-8-sig")
     except (OSError, UnicodeDecodeError) as error:
-        raise ModelwatchError(f"import: {str(path)!r} cannot be read ({error}). Give a UTF-8 file.") from None
+        reason = error.strerror if isinstance(error, OSError) else error
+        raise ModelwatchError(f"import: {str(path)!r} cannot be read ({reason}). Give a UTF-8 file.") from None
     if path.suffix.lower() == ".csv":
         return _collect(_from_csv(text, str(path)))
     try:

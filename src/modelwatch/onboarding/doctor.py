@@ -38,7 +38,8 @@ def examine(path: Path, places: Places, now: Callable[[], float] = time.time) ->
     yield Finding("configuration", "ok", f"{path} is valid: {models}")
     checks: list[tuple[str, Check]] = [("who is told", lambda: _told(path, config))]
     checks += [(f"reference of {m.name}", lambda m=m: _reference(m, now())) for m in config.models.values()]  # type: ignore[misc]
-    checks += [("live.db", lambda: _live(config.live, now())), ("store", lambda: _store(config, now()))]
+    checks += [("live.db", lambda: _live(config.live, now()))]
+    checks += [("store", lambda: _store(config, now(), by_prometheus=places.prometheus is not None))]
     checks += outside_checks(config, places, now)
     for name, check in checks:
         try:
@@ -121,8 +122,9 @@ def _live(path: Path, now: float) -> Iterator[Finding]:
                           "See whether requests reach it, or whether the version is retired.")  # fmt: skip
 
 
-def _store(config: Config, now: float) -> Iterator[Finding]:
+def _store(config: Config, now: float, *, by_prometheus: bool) -> Iterator[Finding]:
     from modelwatch.groundtruth.store import Store
+    from modelwatch.sources.kept import EVALUATOR
 
     if config.store is None:
         yield Finding("store", "warning", "there is none: no labels, no accuracy, and `serve` keeps no states.",
@@ -133,6 +135,11 @@ def _store(config: Config, now: float) -> Iterator[Finding]:
         return
     store = Store(config.store)
     try:
+        if store.is_leased(EVALUATOR):
+            yield Finding("evaluation", "ok", "`modelwatch serve` evaluates the alerts")
+        elif not by_prometheus:
+            yield Finding("evaluation", "warning", "no `modelwatch serve` evaluates the alerts, so it tells nobody.",
+                          "Start it; where a Prometheus does this, name it: --prometheus URL.")  # fmt: skip
         for name in config.models:
             counts = store.counts(name)
             last = store.rows(name, last=1, by="labelled")

@@ -71,11 +71,21 @@ def _guarded(check: str, url: str, found: Iterator[Finding], remedy: str) -> Ite
         yield from found
     except _Refused as error:
         yield Finding(check, "failure", f"{error}.", remedy)
+    except httpx.UnsupportedProtocol:
+        yield Finding(check, "failure", f"{url!r} is no address.", "Write all of it: http://127.0.0.1:9090.")
+    except httpx.ConnectError:
+        yield Finding(check, "failure", f"nobody listens on {_host(url)}.", "Start it, or mend its address.")
+    except httpx.TimeoutException:
+        yield Finding(check, "failure", f"{_host(url)} does not answer within {WAIT_S:g} s.",
+                      "See what keeps it busy, or whether a firewall is between.")  # fmt: skip
     except httpx.HTTPError as error:
-        host = httpx.URL(url).netloc.decode() if url.startswith("http") else url
-        yield Finding(check, "failure", f"{host} does not answer ({type(error).__name__}).", remedy)
+        yield Finding(check, "failure", f"{_host(url)} does not answer ({type(error).__name__}).", remedy)
     except (httpx.InvalidURL, ValueError) as error:
         yield Finding(check, "failure", f"answers what cannot be read ({str(error)[:80]}).", remedy)
+
+
+def _host(url: str) -> str:
+    return httpx.URL(url).netloc.decode()
 
 
 def _get(url: str, **parameters: str) -> httpx.Response:
