@@ -98,7 +98,7 @@ def _manifest(directory: Path) -> dict[str, str]:
         return {}
     try:
         found = json.loads(text)
-    except ValueError:
+    except (ValueError, RecursionError):
         return {}
     return {str(path): str(digest) for path, digest in found.items()} if isinstance(found, dict) else {}
 
