@@ -2,22 +2,14 @@
 
 from __future__ import annotations
 
-import contextlib
 import json
 import os
-import sqlite3
 import sys
-from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, NoReturn
+from typing import Annotated
 
 from modelwatch.demo.incidents import SCRIPTS
-from modelwatch.errors import ConfigError, ModelwatchError, fault
-
-if TYPE_CHECKING:
-    from modelwatch.config import Config
-    from modelwatch.sources.evaluated import Looked
-    from modelwatch.sources.status import StatusSource
+from modelwatch.errors import ConfigError, ModelwatchError, NewerFormat, StoreUnavailable, fault
 
 try:
     import typer
@@ -25,18 +17,14 @@ except ImportError:  # the core without [server]
     sys.exit("modelwatch: the commands need typer, which is not installed. Run `pip install 'modelwatch[server]'`.")
 
 from modelwatch.backtest.command import register as register_backtest
+from modelwatch.commands import CONFIG, FAILED, OK, USAGE, FromPrometheus, fail
 from modelwatch.deploycommand import register as register_deploy
 from modelwatch.drill.command import register as register_drill
+from modelwatch.labelcommands import register as register_label
+from modelwatch.livecommands import register as register_live
 from modelwatch.onboarding.commands import register as register_first_minute
 from modelwatch.report.command import register as register_report
 from modelwatch.stackcommands import register as register_stack
-
-CONFIG = "modelwatch.yaml"
-FromPrometheus = Annotated[
-    str | None, typer.Option("--prometheus", metavar="URL", help="Read the counts from this Prometheus instead.")
-]
-OK, FAILED, USAGE = 0, 1, 2
-MOST_PROBLEMS = 20  # lines on entries that cannot be taken
 
 app = typer.Typer(
     no_args_is_help=True, add_completion=True, pretty_exceptions_enable=False,
@@ -46,11 +34,13 @@ app = typer.Typer(
 
 
 register_first_minute(app)
+register_live(app)
 register_drill(app)
 register_deploy(app)
 register_backtest(app)
 register_report(app)
 register_stack(app)
+register_label(app)
 
 
 def _tell_version(asked: bool) -> None:
@@ -116,159 +106,6 @@ def demo(
 
 
 @app.command()
-def status(
-    config: Annotated[Path, typer.Option(help="The configuration; may be missing when --live is given.")] = Path(
-        CONFIG
-    ),
-    live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    prometheus: FromPrometheus = None,
-) -> None:
-    """Show the live state of this host's models; with --prometheus that of all replicas it scrapes.
-
-    Exit code 1 when something is beyond its objective, or no counts can be read.
-    """
-    from modelwatch.sources.render import is_failing, status_lines
-
-    if prometheus is not None:
-        state = _state_of(config, prometheus)
-    else:
-        source = _source(config, live)
-        state = source.read()
-        source.close()
-    typer.echo(json.dumps(state, indent=1) if as_json else "\n".join(status_lines(state)))
-    raise typer.Exit(FAILED if is_failing(state) else OK)
-
-
-alerts_app = typer.Typer(invoke_without_command=True)
-app.add_typer(alerts_app, name="alerts")
-Matchers = Annotated[list[str], typer.Argument(help="alertname=…, model=…, severity=… or a label: all must hold.")]
-By = Annotated[str | None, typer.Option(help="Who; by default the user of this shell.")]
-ConfigFile = Annotated[Path, typer.Option(help="The configuration.")]
-
-
-@alerts_app.callback()
-def alerts(
-    context: typer.Context,
-    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
-    live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    prometheus: FromPrometheus = None,
-) -> None:
-    """Evaluate all alerts over the counts of this host, or of a Prometheus: the state of each, and why it is quiet.
-
-    States are those of the `modelwatch serve` that runs beside, else of one that had run for the last hour and a half.
-
-    Exit code 1 when one fires; 0 when nothing does, also where it cannot be told.
-    """
-    if context.invoked_subcommand is not None:
-        return
-    from modelwatch.config import load_config
-    from modelwatch.sources.evaluated import alert_lines, alerts_json, evaluate_host
-    from modelwatch.sources.kept import fresh_states
-
-    found = load_config(config, secrets=False)
-    with _told():
-        kept = fresh_states(found) if live is None and prometheus is None else None
-        evaluated = evaluate_host(found, _counts(found, live, prometheus), kept)
-    state = alerts_json(evaluated)
-    typer.echo(json.dumps(state, indent=1) if as_json else "\n".join(alert_lines(evaluated)))
-    raise typer.Exit(FAILED if state["firing"] else OK)
-
-
-@alerts_app.command("test")
-def alerts_test(
-    receiver: Annotated[str, typer.Argument(help="Its name below alerting.receivers.")],
-    config: ConfigFile = Path(CONFIG),
-) -> None:
-    """Send one test notice to a receiver. Exit code 1 when it does not take it."""
-    from modelwatch.notify.commands import send_test
-
-    try:
-        send_test(config, receiver)
-    except ConfigError:
-        raise
-    except ModelwatchError as error:
-        _fail(error)
-    typer.echo(f"{receiver}: delivered")
-
-
-@alerts_app.command("acknowledge")
-def alerts_acknowledge(
-    alert: Annotated[str, typer.Argument(help="Its name.")],
-    model: Annotated[str, typer.Option(help="Its model; empty for those of the service.")] = "",
-    by: By = None,
-    config: ConfigFile = Path(CONFIG),
-) -> None:
-    """Say that somebody looks after an alert: it is not escalated, nor repeated. Exit code 1 when it does not fire."""
-    from modelwatch.notify.commands import acknowledge
-
-    n = acknowledge(config, alert, model, by)
-    if not n:
-        _fail(ModelwatchError(f"{alert}: does not fire, so nobody need look after it. See `modelwatch alerts`."))
-    typer.echo(f"{alert}: {n} acknowledged")
-
-
-@alerts_app.command("silence")
-def alerts_silence(
-    matchers: Matchers,
-    lasts: Annotated[str, typer.Option("--for", help="How long, such as 2h.")] = "1h",
-    note: Annotated[str, typer.Option(help="Why.")] = "",
-    by: By = None,
-    config: ConfigFile = Path(CONFIG),
-) -> None:
-    """Tell nobody of some alerts for a while."""
-    from modelwatch.notify.commands import silence
-
-    made = silence(config, matchers, lasts, by, note)
-    typer.echo(f"{made.id}: silent for {lasts}")
-
-
-@alerts_app.command("unsilence")
-def alerts_unsilence(
-    silence: Annotated[str, typer.Argument(help="Its id.")], by: By = None, config: ConfigFile = Path(CONFIG)
-) -> None:
-    """End a silence."""
-    from modelwatch.notify.commands import end_silence
-
-    end_silence(config, silence, by)
-    typer.echo(f"{silence}: ended")
-
-
-@app.command()
-def slo(
-    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
-    live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
-    month: Annotated[bool, typer.Option("--month", help="This calendar month: --period month.")] = False,
-    period: Annotated[
-        str | None,
-        typer.Option(help="month, week, or the last days, such as 7d, 28d or 90d, instead of the configuration's."),
-    ] = None,
-    as_json: Annotated[bool, typer.Option("--json", help="Print JSON.")] = False,
-    document: Annotated[bool, typer.Option("--document", help="Print the objectives as a Markdown document.")] = False,
-    prometheus: FromPrometheus = None,
-) -> None:
-    """Show how the objectives stand: kept, budget left, how fast it goes, how long it lasts.
-
-    Exit code 1 when one is broken.
-    """
-    from modelwatch.config import load_config
-    from modelwatch.slo import Period, slo_document
-    from modelwatch.sources.evaluated import host_slos, is_broken, slo_json, slo_table
-
-    if month and period is not None:
-        raise ConfigError(fault("slo", "--period", period, "no other period beside --month", "Leave one of them out."))
-    found, over = load_config(config, secrets=False), "month" if month else period
-    with _told():
-        standing = host_slos(found, _counts(found, live, prometheus), None if over is None else Period.of(over))
-    if document:
-        typer.echo("\n".join(slo_document(found, found.models[name], standing[name]) for name in found.models))
-    else:
-        typer.echo(json.dumps(slo_json(standing), indent=1) if as_json else "\n".join(slo_table(standing)))
-    raise typer.Exit(FAILED if is_broken(standing) else OK)
-
-
-@app.command()
 def load(
     url: Annotated[str, typer.Argument(help="Address of the prediction endpoint.")],
     method: Annotated[str, typer.Option(help="GET or POST.")] = "GET",
@@ -320,7 +157,7 @@ def profile(
 
 @app.command()
 def serve(
-    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
+    config: Annotated[Path, typer.Option(help="The configuration.")] = CONFIG,
     host: Annotated[
         str, typer.Option(help="Address to listen on; another than this machine's needs a token.")
     ] = "127.0.0.1",
@@ -336,13 +173,16 @@ def serve(
     from modelwatch.config import load_config
     from modelwatch.serve.run import serve as run_server
 
-    run_server(load_config(config), host=host, port=port, live=live, prometheus=prometheus, say=typer.echo)
+    try:
+        run_server(load_config(config), host=host, port=port, live=live, prometheus=prometheus, say=typer.echo)
+    except (StoreUnavailable, NewerFormat) as error:  # for ever
+        fail(error)
 
 
 @app.command()
 def generate(
     directory: Annotated[Path, typer.Argument(metavar="DIR", help="Where the files go.")],
-    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
+    config: Annotated[Path, typer.Option(help="The configuration.")] = CONFIG,
     only: Annotated[list[str] | None, typer.Option(help="A part of the stack; may be repeated.")] = None,
     discovery: Annotated[
         str, typer.Option(help="How Prometheus finds the replicas: static, file, kubernetes.")
@@ -372,106 +212,8 @@ def generate(
     typer.echo(f"{directory}: {len(done.written)} files written, {len(done.unchanged)} as they were")
 
 
-label = typer.Typer(no_args_is_help=True, help="Samples out, labels in: for Label Studio, or as CSV.")
-app.add_typer(label, name="label")
-
-
-@label.command("export")
-def label_export(
-    output: Annotated[Path, typer.Option("--output", "-o", help="The file: .csv, or .json for Label Studio.")],
-    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
-    model: Annotated[str | None, typer.Option(help="The model; needed where there are several.")] = None,
-    limit: Annotated[int, typer.Option(help="At most so many, the oldest first.", min=1)] = 1000,
-) -> None:
-    """Write predictions that wait for a label, as tasks for Label Studio or as CSV with an empty column true_label."""
-    from modelwatch.labelcommands import export_labels
-
-    n, left = export_labels(config, model, output, limit)
-    typer.echo(f"{output}: {n:,} samples without a label, {left:,} more wait")
-
-
-@label.command("import")
-def label_import(
-    file: Annotated[Path, typer.Argument(help="Annotations of Label Studio (JSON, JSON-MIN), or CSV.")],
-    config: Annotated[Path, typer.Option(help="The configuration.")] = Path(CONFIG),
-    model: Annotated[str | None, typer.Option(help="The model; needed where there are several.")] = None,
-) -> None:
-    """Take the labels of a file. Taking them again does no harm.
-
-    Exit code 1 when an entry could not be taken.
-    """
-    from modelwatch.labelcommands import import_labels
-
-    states, problems = import_labels(config, model, file)
-    for line in problems[:MOST_PROBLEMS]:
-        typer.echo(line, err=True)
-    if len(problems) > MOST_PROBLEMS:
-        typer.echo(f"{len(problems) - MOST_PROBLEMS:,} more entries could not be taken", err=True)
-    found = ", ".join(f"{state} {n:,}" for state, n in sorted(states.items())) or "no labels"
-    typer.echo(f"{file}: {found}")
-    raise typer.Exit(FAILED if problems else OK)
-
-
 def _progress(line: str) -> None:
     sys.stderr.write(f"{line}\n")
-
-
-def _source(config: Path, live: Path | None) -> StatusSource:
-    from modelwatch.sources.status import StatusSource
-
-    if live is not None and not config.exists():
-        source = StatusSource(live)
-    else:
-        from modelwatch.config import load_config
-
-        source = StatusSource.from_config(load_config(config, secrets=False), live)
-    _must_exist(source.live)
-    return source
-
-
-def _must_exist(live: Path) -> None:
-    if not live.exists():
-        raise ConfigError(
-            f"live: {str(live)!r} does not exist; expected the live.db of a service. "
-            "Start the service, or name its file with --live."
-        )
-
-
-def _counts(config: Config, live: Path | None, prometheus: str | None) -> Looked:
-    from modelwatch.sources.evaluated import HostCounts
-
-    if prometheus is None:
-        if live is not None:  # one that somebody named; that of the configuration may be yet to come
-            _must_exist(live)
-        try:
-            return HostCounts(live or config.live)
-        except sqlite3.Error as error:
-            expected = "the live.db of a service"
-            _fail(
-                ModelwatchError(fault("live", str(live or config.live), str(error), expected, "Name it with --live."))
-            )
-    from modelwatch.sources.prometheus import Client, PrometheusCounts
-
-    return PrometheusCounts(config, Client(prometheus))
-
-
-def _state_of(config: Path, prometheus: str) -> dict[str, Any]:
-    from modelwatch.config import load_config
-    from modelwatch.sources.prometheus import Client, prometheus_state
-
-    with _told():
-        return prometheus_state(load_config(config, secrets=False), Client(prometheus))
-
-
-@contextlib.contextmanager
-def _told() -> Iterator[None]:
-    """Say in a line, with exit code 1, that a Prometheus does not answer."""
-    from modelwatch.sources.prometheus import PrometheusUnavailable
-
-    try:
-        yield
-    except PrometheusUnavailable as error:
-        _fail(error)
 
 
 def main() -> None:
@@ -479,29 +221,18 @@ def main() -> None:
     try:
         app(standalone_mode=True)
     except ModelwatchError as error:
-        _fail(error, USAGE)
+        fail(error, USAGE)
     except BrokenPipeError:
         sys.stderr.close()  # `modelwatch status | head`
     except KeyboardInterrupt:
         sys.exit(130)
     except OSError as error:
         if error.filename is None:
-            _fail(error)
+            fail(error)
         words = f"{error.filename}: cannot be used ({error.strerror}). Name another, or see who may read and write it."
-        _fail(error, USAGE, words)
+        fail(error, USAGE, words)
     except Exception as error:  # noqa: BLE001 - what nobody foresaw is a line, too
-        _fail(error)
-
-
-def _fail(error: Exception, code: int = FAILED, words: str = "") -> NoReturn:
-    """End with one line: the words, those of an error of ours, or how to find out more of another."""
-    if os.environ.get("MODELWATCH_DEBUG"):
-        raise error
-    if not words and not isinstance(error, ModelwatchError):
-        told = " ".join(str(error).split())
-        words = f"modelwatch: {type(error).__name__}: {told}. Run `modelwatch --debug …` to see where, and report it."
-    sys.stderr.write(f"{words or error}\n")
-    sys.exit(code)
+        fail(error)
 
 
 if __name__ == "__main__":

@@ -1,19 +1,58 @@
-"""The commands that write samples to files and take labels from them."""
+"""`modelwatch label`: write samples to a file, take labels from one."""
 
 from __future__ import annotations
 
 from collections import Counter
 from pathlib import Path
+from typing import Annotated
 
+import typer
+
+from modelwatch.commands import CONFIG, FAILED, OK
 from modelwatch.config import load_config
 from modelwatch.errors import ConfigError, ModelwatchError, UnknownLabel
-from modelwatch.groundtruth.exchange import export, read
-from modelwatch.groundtruth.queue import waiting
-from modelwatch.groundtruth.store import Store
-from modelwatch.record.monitor import Monitor
-from modelwatch.record.review import Said
 
 CHUNK = 5000
+MOST_PROBLEMS = 20  # lines on entries that cannot be taken
+
+label = typer.Typer(no_args_is_help=True, help="Samples out, labels in: for Label Studio, or as CSV.")
+
+
+def register(app: typer.Typer) -> None:
+    """Add the commands to the application."""
+    app.add_typer(label, name="label")
+
+
+@label.command("export")
+def label_export(
+    output: Annotated[Path, typer.Option("--output", "-o", help="The file: .csv, or .json for Label Studio.")],
+    config: Annotated[Path, typer.Option(help="The configuration.")] = CONFIG,
+    model: Annotated[str | None, typer.Option(help="The model; needed where there are several.")] = None,
+    limit: Annotated[int, typer.Option(help="At most so many, the oldest first.", min=1)] = 1000,
+) -> None:
+    """Write predictions that wait for a label, as tasks for Label Studio or as CSV with an empty column true_label."""
+    n, left = export_labels(config, model, output, limit)
+    typer.echo(f"{output}: {n:,} samples without a label, {left:,} more wait")
+
+
+@label.command("import")
+def label_import(
+    file: Annotated[Path, typer.Argument(help="Annotations of Label Studio (JSON, JSON-MIN), or CSV.")],
+    config: Annotated[Path, typer.Option(help="The configuration.")] = CONFIG,
+    model: Annotated[str | None, typer.Option(help="The model; needed where there are several.")] = None,
+) -> None:
+    """Take the labels of a file. Taking them again does no harm.
+
+    Exit code 1 when an entry could not be taken.
+    """
+    states, problems = import_labels(config, model, file)
+    for line in problems[:MOST_PROBLEMS]:
+        typer.echo(line, err=True)
+    if len(problems) > MOST_PROBLEMS:
+        typer.echo(f"{len(problems) - MOST_PROBLEMS:,} more entries could not be taken", err=True)
+    found = ", ".join(f"{state} {n:,}" for state, n in sorted(states.items())) or "no labels"
+    typer.echo(f"{file}: {found}")
+    raise typer.Exit(FAILED if problems else OK)
 
 
 def _store_of(config: Path) -> str:
@@ -32,6 +71,10 @@ def export_labels(config: Path, model: str | None, output: Path, limit: int) -> 
     StoreUnavailable   the store cannot be read.
     ModelwatchError    the file has no known ending, or cannot be written.
     """
+    from modelwatch.groundtruth.exchange import export
+    from modelwatch.groundtruth.queue import waiting
+    from modelwatch.groundtruth.store import Store
+
     form = {".csv": "csv", ".json": "label-studio"}.get(output.suffix.lower())
     if form is None:
         raise ModelwatchError(f"--output: ending is {output.suffix!r}; expected .json or .csv. Name the file so.")
@@ -62,6 +105,10 @@ def import_labels(config: Path, model: str | None, file: Path) -> tuple[Counter[
     StoreUnavailable   the store cannot be written; what was taken before is stored.
     ModelwatchError    the file cannot be read.
     """
+    from modelwatch.groundtruth.exchange import read
+    from modelwatch.record.monitor import Monitor
+    from modelwatch.record.review import Said
+
     found = read(file)
     problems = list(found.problems)
     _store_of(config)
