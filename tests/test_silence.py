@@ -13,7 +13,9 @@ import pytest
 from counting import KEY, close_everything, commit, page_values, record, worker_at
 from differential import START, Replay, prometheus_of
 from modelwatch import names
+from modelwatch.config import Config, ModelConfig, Service
 from modelwatch.schema import ModelSchema, latency_edges
+from modelwatch.serve.looks import LEAST_SILENT_S, LiveLooks
 from modelwatch.signals import SIGNALS, Objectives
 from modelwatch.sources.status import WINDOW_S, StatusSource
 from modelwatch.store.live import MINUTE
@@ -96,6 +98,33 @@ def test_gauges_of_a_worker_that_died_are_gone(tmp_path: Path, clock: FakeClock)
     clock.advance(DEAD_S + 1)
     assert commit(other)
     assert of_traffic(gauges(other.scrape.render())) == [0, 0]
+
+
+@pytest.mark.parametrize(("time_scale", "silent_s"), [(1, DEAD_S), (2, DEAD_S / 2), (60, LEAST_SILENT_S)])
+def test_a_worker_that_gives_no_sign_does_not_report(
+    tmp_path: Path, clock: FakeClock, time_scale: float, silent_s: float
+) -> None:
+    """Metrics are absent as soon as in a stack: ten seconds after the last sign, scaled, but never between two signs."""
+    path = tmp_path / "live.db"
+    worker, other = (worker_at(path, clock, schema=SCHEMA) for _ in range(2))
+    record(worker)
+    assert commit(worker)
+    model = ModelConfig(name=KEY.model, version=KEY.version, task="classification", classes=("a", "b"))
+    config = Config(service=Service(name="s"), models={KEY.model: model}, time_scale=time_scale)
+    looks = LiveLooks(config, path, clock)
+
+    def reports() -> bool | None:
+        return looks.take({})[KEY.model].facts.reporting
+
+    assert reports()
+    clock.advance(silent_s - 0.5)
+    assert reports()
+    assert commit(other)  # one of them is enough
+    clock.advance(silent_s - 0.5)
+    assert reports()
+    clock.advance(1)
+    assert reports() is False
+    looks.close()
 
 
 def delete(path: Path) -> None:

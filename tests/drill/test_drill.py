@@ -26,7 +26,7 @@ from modelwatch.drill.run import (
     short_drill,
     waves_of,
 )
-from modelwatch.drill.watching import LOOK_S, Alert, Seen, Watch, get_json, inbox
+from modelwatch.drill.watching import LOOK_S, Alert, Seen, Span, Watch, get_json, inbox
 from modelwatch.errors import ModelwatchError
 from modelwatch.generate.context import EVALUATE_S, SCRAPE_S
 from modelwatch.notify.client import Client
@@ -35,7 +35,7 @@ from modelwatch.serve.prober import EVERY_S
 from modelwatch.testing.forms import PAGERDUTY, SLACK, Form
 from support import require
 
-ERRORS = Alert("HighErrorRate", "critical", "")
+ERRORS, WARNING = Alert("HighErrorRate", "critical", ""), Alert("HighErrorRate", "warning", "")
 PATIENCE = 2.5  # times SHORT_S: a busy machine must not fail the test
 
 
@@ -127,14 +127,13 @@ def seen(state: str, alert: Alert = ERRORS, *, beyond: bool = True) -> Seen:
 def test_a_watch_keeps_when_each_step_was_seen() -> None:
     """The value moves, the alert waits, fires and ends; it may fire again, and that is another time."""
     watch = Watch(list)
-    other = Alert("HighErrorRate", "warning", "")
     looks = ("inactive", "pending", "firing", "firing", None, "pending", "firing", "pending")
     for second, state in enumerate(looks):
-        watch.take([] if state is None else [seen(state), seen("pending", other)], 100.0 + second)
+        watch.take([] if state is None else [seen(state), seen("pending", WARNING)], 100.0 + second)
     first, *more = [span for span in watch.spans if span.alert == ERRORS]
     assert (first.moved, first.pending, first.firing, first.ended) == (100, 101, 102, 104)
     assert [(span.pending, span.firing, span.ended) for span in more] == [(105, 106, 107)]
-    assert [span.pending for span in watch.spans if span.alert == other] == [100, 105]
+    assert [span.pending for span in watch.spans if span.alert == WARNING] == [100, 105]
     assert not watch.is_quiet("HighErrorRate")
     assert watch.of("HighErrorRate", 106.0) == [s for s in watch.spans if s.ended is None or s.ended >= 106]
     watch.take([seen("inactive")], 120.0)
@@ -203,6 +202,27 @@ def test_a_step_that_is_missing_fails_the_drill(missing: str) -> None:
     assert (told["fired"], told["delivered"], told["resolved"], told["passed"]) == (
         missing != "firing", missing != "delivered", missing != "resolved", False,
     )  # fmt: skip
+
+
+def test_a_drill_of_both_modes_says_how_far_apart_they_were() -> None:
+    """By fault and alert, the first time of each that both saw; positive where `serve` was later; beside what is allowed."""
+    spans = {
+        "embedded": [Span(ERRORS, 9, 10, 20.5, 40.0), Span(ERRORS, 50, 50, 60.0, 70.0), Span(WARNING, 9, 10, None, 12)],
+        "stack": [Span(ERRORS, 9, 10, 19.0, 42.0), Span(WARNING, 9, 10, 30.0, None)],
+    }
+    trials = [Trial(FAULTS["errors"], mode, 1.0, spans=spans[mode]) for mode in MODES]
+    drill = Drill(trials, 30.0, 0.0)
+    assert [(one.fault, one.alert, one.fired_s, one.ended_s) for one in drill.apart()] == [
+        ("errors", ERRORS, 1.5, -2.0)
+    ]
+    assert (drill.allowed_s, Drill([], 1.0, 0.0).allowed_s) == (3.0, 75.0)
+    (said,) = report.as_json(drill)["apart"]["alerts"]
+    assert said == {
+        "fault": "errors", "name": "HighErrorRate", "severity": "critical", "about": "", "fired_s": 1.5,
+        "resolved_s": -2.0,
+    }  # fmt: skip
+    assert "<td>+1.5</td><td>-2.0</td>" in report.as_html(drill)
+    assert "later than Prometheus" not in report.as_html(Drill(trials[:1], 30.0, 0.0))
 
 
 def test_a_report_is_inert() -> None:

@@ -7,10 +7,7 @@ import json
 import os
 import secrets
 import signal
-import subprocess
 import sys
-import time
-import urllib.request
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import dataclass
@@ -30,67 +27,14 @@ from modelwatch.errors import ModelwatchError, fault
 from modelwatch.integrations.faulthooks import CONSENT, PATH, YES
 from modelwatch.testing.faults import StuckStore
 from modelwatch.testing.forms import PAGERDUTY, SLACK
+from modelwatch.testing.programs import Program
 from modelwatch.testing.receivers import Snitch
 
-START_S, STOP_S = 40.0, 10.0
 MISSED = 5  # heartbeats, or so many seconds at least: then the dead-man's receiver raises alarm
 FAULT_S = 900.0  # a fault ends by itself in the service when the drill has died
 LATENCY = "500ms"  # of the demo: a busy machine must not look like the fault
 UNSURE = 0.55  # of its predictions
 LABELLED = 0.7  # of its predictions, at most
-
-
-class Program:
-    """A program of this machine that may be killed and started again; what it says goes to a file."""
-
-    def __init__(self, command: Sequence[str], ready: str, log: Path, environment: Mapping[str, str]) -> None:
-        self._command, self._ready, self.log = command, ready, log
-        self._environment = {**os.environ, **environment}
-        self._process: subprocess.Popen[bytes] | None = None
-
-    def start(self, *, wait: bool = True) -> None:
-        """Start it and wait until it answers.
-
-        Raises
-        ------
-        ModelwatchError   it ended, or did not answer in time.
-        """
-        with self.log.open("ab") as log:
-            self._process = subprocess.Popen(
-                self._command, env=self._environment, cwd=self.log.parent, stdout=log, stderr=log,
-                start_new_session=True,
-            )  # fmt: skip
-        if wait:
-            self.wait()
-
-    def wait(self) -> None:
-        """Wait until it answers; see `start`."""
-        deadline = time.monotonic() + START_S
-        while time.monotonic() < deadline and self._process is not None and self._process.poll() is None:
-            with contextlib.suppress(OSError):
-                urllib.request.urlopen(self._ready, timeout=1).close()  # noqa: S310 - of this machine
-                return
-            time.sleep(0.1)
-        said = (self.log.read_text(encoding="utf-8", errors="replace").strip().splitlines() or ["nothing"])[-1]
-        raise ModelwatchError(fault("drill", self._command[2], said, "a program that gets ready", "Try it by itself."))
-
-    def kill(self) -> None:
-        """Kill it, as the out-of-memory killer does."""
-        if self._process is not None:
-            self._process.kill()
-            self._process.wait()
-
-    def stop(self) -> None:
-        """End it."""
-        process, self._process = self._process, None
-        if process is None or process.poll() is not None:
-            return
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
 
 
 @dataclass
@@ -150,7 +94,7 @@ def demo_place(folder: Path, time_scale: float, rate: float) -> Place:
     ]  # fmt: skip
     environment = {"MODELWATCH_DEMO_CONFIG": str(folder / CONFIG), CONSENT: YES}
     bodies = [{"text": text.text, "category": text.category} for text in read_texts()]
-    program = Program(command, f"{url}/healthz", folder / "service.log", environment)
+    program = Program(command, f"{url}/healthz", environment=environment, folder=folder, log=folder / "service.log")
     return Place(url, "/predict", config, folder / "live.db", bodies, CLASSES, rate, program)
 
 
@@ -230,7 +174,10 @@ class Side:
             port = free_port(0)
             self.url = f"http://{HOST}:{port}"
             command = [sys.executable, "-m", "modelwatch", "serve", "--config", str(config), "--port", str(port)]
-            self._serve = Program(command, f"{self.url}/healthz", self.folder / "serve.log", {"MODELWATCH_TOKEN": ""})
+            self._serve = Program(
+                command, f"{self.url}/healthz", environment={"MODELWATCH_TOKEN": ""}, folder=self.folder,
+                log=self.folder / "serve.log",
+            )  # fmt: skip
         self._path = config
         self.restart()
 

@@ -8,6 +8,7 @@ from typing import Any
 
 from modelwatch import __version__
 from modelwatch.drill.run import Drill, Trial
+from modelwatch.drill.watching import LOOK_S
 
 STEPS = ("moved", "pending", "firing", "delivered", "removed", "resolved", "ended")
 WORDS = {
@@ -25,12 +26,23 @@ def as_json(drill: Drill) -> dict[str, Any]:
     """Return all of it as plain values.
 
     `faults` has an entry a fault and mode: `fired`, `delivered`, `resolved`, `passed`; `at`, when each step was seen;
-    `told`, when each receiver got it; `alerts`, from when to when each severity and culprit fired.
+    `told`, when each receiver got it; `alerts`, from when to when each severity and culprit fired. `apart` says by how
+    many seconds `serve` was later than Prometheus where both watched.
     """
     return {
         "passed": drill.passed, "time_scale": drill.time_scale, "began": clock(drill.began),
         "seconds": round(drill.seconds, 1), "version": __version__,
         "faults": [_trial(trial) for trial in drill.trials],
+        "apart": {
+            "allowed_s": drill.allowed_s,
+            "alerts": [
+                {
+                    "fault": one.fault, **one.alert._asdict(), "fired_s": round(one.fired_s, 2),
+                    "resolved_s": None if one.ended_s is None else round(one.ended_s, 2),
+                }
+                for one in drill.apart()
+            ],
+        },
     }  # fmt: skip
 
 
@@ -89,10 +101,33 @@ def print_table(drill: Drill) -> None:
         table.add_row(trial.fault.name, trial.mode, trial.fault.alert, *steps, outcome)
     console = Console()
     console.print(table)
+    if rows := _apart(drill):
+        apart = Table(*APART, title=apart_words(drill))
+        for row in rows:
+            apart.add_row(*row)
+        console.print(apart)
     for trial in drill.trials:
         if trial.why:
             console.print(f"{trial.fault.name} ({trial.mode}): {trial.why}", markup=False)
     console.print(verdict(drill), markup=False)
+
+
+APART = ("fault", "alert", "severity", "about", "began to fire", "ended")
+
+
+def apart_words(drill: Drill) -> str:
+    """Return what the table of differences says."""
+    return (
+        f"Seconds by which serve was later than Prometheus; one evaluation and one scrape are {drill.allowed_s:.1f} s, "
+        f"between two looks lie {LOOK_S:g} s"
+    )
+
+
+def _apart(drill: Drill) -> list[tuple[str, ...]]:
+    return [
+        (one.fault, *one.alert, f"{one.fired_s:+.1f}", "not seen" if one.ended_s is None else f"{one.ended_s:+.1f}")
+        for one in drill.apart()
+    ]
 
 
 _STYLE = (
@@ -116,13 +151,17 @@ def as_html(drill: Drill) -> str:
         for span in trial.spans
         if span.firing is not None
     )
+    apart = "".join(f"<tr>{''.join(f'<td>{_e(cell)}</td>' for cell in row)}</tr>" for row in _apart(drill))
+    if apart:
+        named = "".join(f"<th>{_e(word)}</th>" for word in APART)
+        apart = f"<h2>{_e(apart_words(drill))}</h2><table><thead><tr>{named}</tr></thead><tbody>{apart}</tbody></table>"
     return (
         f'<!doctype html><html lang="en"><head><meta charset="utf-8"><title>Drill</title><style>{_STYLE}</style></head>'
         f"<body><h1>Drill: {_e(verdict(drill))}</h1><p>Begun {clock(drill.began)}; modelwatch {_e(__version__)}. "
         "Seconds after the fault was turned on:</p>"
         f"<table><thead><tr>{head}</tr></thead><tbody>{rows}</tbody></table>"
         "<h2>When each alert fired and resolved</h2><table><thead><tr><th>alert</th><th>severity</th><th>about</th>"
-        f"<th>mode</th><th>fired</th><th>resolved</th></tr></thead><tbody>{fired}</tbody></table></body></html>\n"
+        f"<th>mode</th><th>fired</th><th>resolved</th></tr></thead><tbody>{fired}</tbody></table>{apart}</body></html>\n"
     )
 
 

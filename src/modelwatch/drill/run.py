@@ -8,10 +8,12 @@ from collections.abc import Callable, Iterable, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import NamedTuple
 
-from modelwatch.drill.faults import TOGETHER, Fault, Mode
+from modelwatch.drill.faults import FAULTS, TOGETHER, Fault, Mode
 from modelwatch.drill.lab import Lab, Place, Side, demo_place
 from modelwatch.drill.watching import Alert, Span
+from modelwatch.generate.context import EVALUATE_S, SCRAPE_S, SHORTEST_S
 from modelwatch.signals.service import MUTED_S
 
 SHORT_SCALE, STACK_SCALE, LONG_SCALE = 300.0, 30.0, 120.0
@@ -124,6 +126,23 @@ def _last(times: Iterable[float | None]) -> float | None:
     return max((at for at in times if at is not None), default=None)
 
 
+def _first_spans(trial: Trial) -> dict[Alert, Span]:
+    found: dict[Alert, Span] = {}
+    for span in trial.spans:
+        if span.firing is not None:
+            found.setdefault(span.alert, span)
+    return found
+
+
+class Apart(NamedTuple):
+    """How many seconds later `serve` saw an alert of a fault begin to fire, and end, than Prometheus."""
+
+    fault: str
+    alert: Alert
+    fired_s: float
+    ended_s: float | None  # None: one of them has not seen the end
+
+
 @dataclass
 class Drill:
     """What a drill found out."""
@@ -137,6 +156,28 @@ class Drill:
     def passed(self) -> bool:
         """Whether every alert fired, was delivered, and resolved."""
         return bool(self.trials) and all(trial.passed for trial in self.trials)
+
+    @property
+    def allowed_s(self) -> float:
+        """How far apart both modes may be: one evaluation of Prometheus and one scrape."""
+        return sum(max(every_s / self.time_scale, SHORTEST_S) for every_s in (EVALUATE_S, SCRAPE_S))
+
+    def apart(self) -> list[Apart]:
+        """Return how far apart both modes were, for every alert of a fault that fired in both."""
+        sides = {(trial.fault.name, trial.mode): trial for trial in self.trials if not trial.fault.kills_evaluator}
+        found = []
+        for (name, mode), trial in sides.items():
+            other = sides.get((name, "stack"))
+            if mode == "stack" or other is None:
+                continue
+            ours, theirs = _first_spans(trial), _first_spans(other)
+            for alert in ours.keys() & theirs.keys():
+                a, b = ours[alert], theirs[alert]
+                assert a.firing is not None
+                assert b.firing is not None
+                ended = None if a.ended is None or b.ended is None else a.ended - b.ended
+                found.append(Apart(name, alert, a.firing - b.firing, ended))
+        return sorted(found, key=lambda one: (list(FAULTS).index(one.fault), one.alert))
 
     def intervals(self, mode: Mode) -> dict[Alert, tuple[float, float | None]]:
         """Return {alert: (when it began to fire, when it ended)} as one side saw it, culprits and severities apart."""

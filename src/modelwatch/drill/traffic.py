@@ -14,7 +14,8 @@ from modelwatch.errors import MissingExtra
 
 MOST_IN_FLIGHT = 100
 WAIT_S = 5.0
-LABELLED, MORE = 4, 2  # of so many answers one gets a label; more while labels are wrong, and right again
+#: Of so many answers one gets a label; more while labels are wrong, and right again. Few of them weigh less.
+LABELLED, MORE = 40, 2
 ID = "x-modelwatch-request-id"
 
 
@@ -61,9 +62,7 @@ class Traffic:
             loop = asyncio.get_running_loop()
             due = loop.time()
             while not self._stop.is_set():
-                due = max(
-                    due + 1 / self.rate, loop.time() - 1.0
-                )  # what could not be sent for a second is not caught up
+                due = max(due + 1 / self.rate, loop.time() - 1.0)  # what could not be sent in time is not caught up
                 await asyncio.sleep(max(due - loop.time(), 0.0))
                 if self.silent or len(tasks) >= MOST_IN_FLIGHT:
                     continue

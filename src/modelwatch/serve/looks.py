@@ -20,8 +20,10 @@ from modelwatch.sources.evaluated import reference_of, windows_of
 from modelwatch.store.live import BASE, Key, Spans
 from modelwatch.store.reader import Changes, HostState, LiveReader
 from modelwatch.store.windows import Windows
+from modelwatch.store.writer import DEAD_S
 from modelwatch.tally import Tally
 
+LEAST_SILENT_S = 2.5  # without a sign of a worker, however fast time is scaled: each gives one every second
 LEAST_MINUTE_S = 4  # of the objectives that count minutes, however fast time is scaled: four evaluations, a second each
 
 
@@ -91,7 +93,7 @@ class LiveLooks:
         reference, version = self.references[model], self.versions[model]
         facts = Facts(
             answers=answers,
-            reporting=self.host.workers > 0 if first else None,
+            reporting=self._reports() if first else None,
             ages={name: (now - start) * self._scale for name, start in first.items()},
         )
         return Look(
@@ -105,6 +107,11 @@ class LiveLooks:
             began=self.host.began or 0.0,
             histories=lambda name: self._histories(Key(model, name), now),
         )
+
+    def _reports(self) -> bool:
+        """Tell whether a worker gave a sign within the (scaled) time after which it is called dead."""
+        age_s = self.host.youngest_beat_age_s
+        return age_s is not None and age_s <= max(DEAD_S / self._scale, LEAST_SILENT_S)
 
     def _histories(self, key: Key, now: float) -> dict[Compared, History]:
         """Return what drift compares of a version, piece by piece."""

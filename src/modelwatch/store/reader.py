@@ -58,6 +58,7 @@ class HostState:
     gpus: tuple[Gpu, ...] = ()  # as the worker saw them that reported last
     spans: Spans = EVERYDAY  # of the rows that are written now
     heard: bool = True  # False: the file could not be read for so long that nobody knows what the workers do
+    youngest_beat_age_s: float | None = None
 
 
 class LiveReader:
@@ -159,7 +160,7 @@ class LiveReader:
             len(alive), state.get("deaths", 0), state.get("began"), state.get("damaged_rows", 0), gauges,
             None if age is None else max(0.0, age), {key: schema for key, (_, schema) in self._schemas.items()},
             process, {name.removeprefix(PROCESS): int(n) for name, n in state.items() if name.startswith(PROCESS)},
-            gpus, Spans.kept(state),
+            gpus, Spans.kept(state), youngest_beat_age_s=min((abs(now - seen) for seen, _ in alive), default=None),
         )  # fmt: skip
 
     def close(self) -> None:

@@ -4,6 +4,7 @@ from modelwatch.testing.deaths import Death, KillAt, acknowledge, reached
 from modelwatch.testing.faults import ClockJump, FakeClock, StuckStore, TornFile
 from modelwatch.testing.forms import PAGERDUTY, SLACK, Form, Said
 from modelwatch.testing.postgres import Postgres, running_postgres
+from modelwatch.testing.programs import Program
 from modelwatch.testing.receivers import HangingSink, Received, Receiver, Snitch, running_receiver
 from modelwatch.testing.servers import Prometheus, Service, running_prometheus, running_service
 from modelwatch.testing.streams import HOSTILE, stream
@@ -19,6 +20,7 @@ __all__ = [
     "HangingSink",
     "KillAt",
     "Postgres",
+    "Program",
     "Prometheus",
     "Received",
     "Receiver",

@@ -4,24 +4,20 @@ from __future__ import annotations
 
 import contextlib
 import json
-import os
 import shutil
 import socket
 import subprocess
-import time
-import urllib.error
 import urllib.parse
 import urllib.request
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from http import HTTPStatus
 from pathlib import Path
 from typing import Any
 
-from modelwatch.errors import MissingExtra, ModelwatchError, fault
+from modelwatch.errors import MissingExtra
+from modelwatch.testing.programs import Program
 
 Series = dict[tuple[tuple[str, str], ...], dict[float, float]]  # labels -> {Unix time: value}
-STOP_S = 15  # for a program to end when it is asked to
 
 
 @dataclass(frozen=True)
@@ -90,38 +86,15 @@ def running_service(
     with socket.socket() as probe:
         probe.bind(("127.0.0.1", 0))
         port = probe.getsockname()[1]
-    process = subprocess.Popen(
-        [part.replace("{port}", str(port)) for part in command], cwd=folder, env={**os.environ, **(environment or {})}
-    )
-    service = Service(process, port)
+    told = [part.replace("{port}", str(port)) for part in command]
+    address = f"http://127.0.0.1:{port}{ready}"
+    program = Program(told, address, environment=environment, folder=folder, ready_s=timeout_s)
     try:
-        _wait_until_ready(service, command[0], ready, timeout_s)
-        yield service
+        program.start()
+        assert program.process is not None
+        yield Service(program.process, port)
     finally:
-        process.terminate()
-        try:
-            process.wait(STOP_S)
-        except subprocess.TimeoutExpired:
-            process.kill()
-            process.wait()
-
-
-def _wait_until_ready(service: Service, program: str, path: str, timeout_s: float) -> None:
-    deadline = time.monotonic() + timeout_s
-    while time.monotonic() < deadline and service.process.poll() is None:
-        try:
-            service.read(path)
-            return
-        except urllib.error.HTTPError as error:
-            error.close()
-            if error.code < HTTPStatus.INTERNAL_SERVER_ERROR:  # asks for credentials, say: it runs
-                return
-            time.sleep(0.1)
-        except OSError:
-            time.sleep(0.1)
-    code = service.process.poll()
-    state = f"not ready after {timeout_s:g} s" if code is None else f"ended with exit status {code}"
-    raise ModelwatchError(fault(program, "state", state, f"an answer at {path}", "Read its messages above."))
+        program.stop()
 
 
 class Prometheus:
