@@ -24,6 +24,7 @@ def folder(tmp_path: Path) -> Path:
     (tmp_path / "modelwatch.yaml").write_text(CONFIG % "modelwatch.db")
     (tmp_path / "nowhere.yaml").write_text(CONFIG % "text/modelwatch.db")
     (tmp_path / "text").write_text("no database, and no folder")
+    (tmp_path / "header.csv").write_text("age,prediction\n")
     (tmp_path / "data.csv").write_text("age,target\n1,yes\nnan,no\n,\n")
     return tmp_path
 
@@ -53,6 +54,8 @@ def said(
         ("slo --period=", 2, "Write --period 30d."),
         ("alerts acknowledge HighErrorRate", 1, "See `modelwatch alerts`."),
         ("profile data.csv -o text/profile.json", 2, "Name a file in a folder of yours."),
+        ("profile header.csv -o profile.json", 2, "header.csv: has no rows; expected the training data."),
+        ("report header.csv -o report.html --no-config", 2, "header.csv: has no rows; expected predictions."),
         ("profile absent.csv -o profile.json", 2, "absent.csv: cannot be read (no file is there)"),
         ("init absent.parquet -o new.yaml", 2, "absent.parquet: cannot be read (no file is there)"),
         ("deploy --config nowhere.yaml", 2, "See who may write there"),

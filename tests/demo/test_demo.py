@@ -136,6 +136,8 @@ def test_taken_port_is_one_clear_line(tmp_path: Path) -> None:
         ),
         (["--texts", "missing.csv"], "cannot be read"),
         (["--port", "70000"], "0 to 65535"),
+        (["--alerting", "alerting.yml"], "Add --stack, or leave it out."),
+        (["--log", f"{__file__}/demo.jsonl"], "expected a file that can be written (Not a directory)"),
     ],
 )
 def test_wrong_options_are_one_clear_line(arguments: list[str], words: str) -> None:

@@ -14,6 +14,7 @@ from typing import Any
 
 from modelwatch import Monitor
 from modelwatch.demo.incidents import Script
+from modelwatch.errors import ModelwatchError, fault
 from modelwatch.events import LabelCount, Prediction
 from modelwatch.kernel import Kernel
 
@@ -38,6 +39,24 @@ def incidents_beside(log: Path) -> Path:
     'day-incidents.csv'
     """
     return log.with_name(f"{log.stem}-incidents.csv")
+
+
+def check_log(log: Path) -> None:
+    """See that a log, and the files beside it, can be written, before anything is started.
+
+    Raises
+    ------
+    ModelwatchError   one cannot.
+    """
+    for file in (log, labels_beside(log), incidents_beside(log)):
+        new = not file.exists()
+        try:
+            file.open("ab").close()
+        except OSError as error:
+            expected, remedy = f"a file that can be written ({error.strerror})", "Name a file in a folder of yours."
+            raise ModelwatchError(fault("--log", "file", str(file), expected, remedy)) from None
+        if new:
+            file.unlink()
 
 
 def write_incidents(log: Path, script: Script, started: float, ended: float) -> None:

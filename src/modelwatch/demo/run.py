@@ -19,10 +19,10 @@ from pathlib import Path
 
 from modelwatch.demo.incidents import SCRIPTS, Script
 from modelwatch.demo.labellers import Given, Team
-from modelwatch.demo.log import incidents_beside, labels_beside, write_incidents
+from modelwatch.demo.log import check_log, incidents_beside, labels_beside, write_incidents
 from modelwatch.demo.onstack import on_stack
 from modelwatch.demo.traffic import RATE, Sent, Text, Traffic, read_other_texts, read_texts
-from modelwatch.errors import MissingExtra, ModelwatchError
+from modelwatch.errors import MissingExtra, ModelwatchError, fault
 from modelwatch.groundtruth.store import Store
 
 HOST = "127.0.0.1"
@@ -190,7 +190,8 @@ def run_demo(
 
     Raises
     ------
-    ModelwatchError   port taken, extra missing, unknown incident, unreadable texts, or the service does not start.
+    ModelwatchError   port taken, extra missing, unknown incident, unreadable texts, a log that cannot be written,
+        `alerting` without `stack`, or the service does not start.
     """
     check_extras()
     reviews = read_texts(texts)
@@ -198,6 +199,11 @@ def run_demo(
     if script is None:
         known = ", ".join(SCRIPTS)
         raise ModelwatchError(f"--incident: incident is {incident!r}; expected one of {known}. Choose one of them.")
+    if alerting is not None and not stack:
+        expected, remedy = "it beside --stack, whose Alertmanager it is for", "Add --stack, or leave it out."
+        raise ModelwatchError(fault("--alerting", "file", str(alerting), expected, remedy))
+    if log is not None:
+        check_log(log)
     port, started = free_port(port), time.time()
     with _folder(data) as folder, contextlib.ExitStack() as beside:
         write_config(folder, time_scale, port)

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelwatch.errors import ConfigError, fault
+from modelwatch.errors import ConfigError, NotEnoughData, fault
 
 if TYPE_CHECKING:
     from modelwatch.config import ModelConfig
@@ -94,6 +94,8 @@ def report(
             ignore=tuple(ignore or ()), engine=engine, span=span, threads=threads, checkpoint=checkpoint,
             progress=progress,
         )  # fmt: skip
+    if not found.state["log"]["rows"]:
+        raise NotEnoughData(f"{logs[0]}: has no rows; expected predictions. Name another log.")
     for path, form in forms:
         _write(path, getattr(found, form)())
     _tell(found, [path for path, _ in forms])
