@@ -21,6 +21,7 @@ from modelwatch.drill.run import (
     SHORT_SCALE,
     STACK_SCALE,
     Drill,
+    Told,
     Trial,
     long_drill,
     short_drill,
@@ -202,6 +203,15 @@ def test_a_step_that_is_missing_fails_the_drill(missing: str) -> None:
     assert (told["fired"], told["delivered"], told["resolved"], told["passed"]) == (
         missing != "firing", missing != "delivered", missing != "resolved", False,
     )  # fmt: skip
+
+
+def test_an_end_while_it_is_broken_fails_the_drill() -> None:
+    """A receiver that is told of an end before the fault is off has been told wrongly, whatever it is told later."""
+    good, early, never = (tried("errors") for _ in range(3))
+    good.removed, good.told = 3.0, {"slack": Told(2.0, 4.0), "pagerduty": Told(2.0, 3.5)}
+    early.removed, early.told = 3.0, {"slack": Told(2.0, 4.0), "pagerduty": Told(2.0, 2.5)}
+    never.told = {"slack": Told(2.0, 4.0)}
+    assert [trial.passed for trial in (good, early, never)] == [True, False, False]
 
 
 def test_a_drill_of_both_modes_says_how_far_apart_they_were() -> None:

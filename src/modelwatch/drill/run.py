@@ -62,8 +62,14 @@ class Trial:
 
     @property
     def passed(self) -> bool:
-        """Whether it fired, was delivered, and resolved."""
-        return None not in (self.firing, self.delivered, self.resolved)
+        """Whether it fired, was delivered, and resolved, but not while it was broken."""
+        return None not in (self.firing, self.delivered, self.resolved) and not self.ended_early
+
+    @property
+    def ended_early(self) -> bool:
+        """Whether a receiver was told of an end before there was one."""
+        ends = [told.resolved for told in self.told.values() if told.resolved is not None]
+        return any(self.removed is None or end < self.removed for end in ends)
 
     def look(self, side: Side, now: float) -> None:
         """See how far it has come."""
@@ -84,8 +90,8 @@ class Trial:
             told = self.told.setdefault(inbox.form.name, Told())
             if told.delivered is None:
                 told.delivered = inbox.first(self.fault.alert, "firing", self.injected)
-            if self.removed is not None and told.resolved is None and told.delivered is not None:
-                told.resolved = inbox.first(self.fault.alert, "resolved", max(self.removed, told.delivered))
+            if told.resolved is None and told.delivered is not None:
+                told.resolved = inbox.first(self.fault.alert, "resolved", told.delivered)
         self.delivered = _all(told.delivered for told in self.told.values())
         self.resolved = _all(told.resolved for told in self.told.values())
         if self.resolved is not None and self.ended is None and side.watch.is_quiet(self.fault.alert):
@@ -250,16 +256,18 @@ def _kill_evaluators(lab: Lab, faults: Iterable[Fault]) -> None:
 def _turn_off(lab: Lab, on: Sequence[Fault], off: Sequence[Fault], trials: dict[Fault, list[Trial]]) -> None:
     if not off:
         return
+    for fault in off:
+        for trial in trials[fault]:
+            trial.removed = time.time()
     lab.apply(on)
     if any(fault.kills_evaluator for fault in off):
         for side in lab.sides:
             side.restart()
-    for fault in off:
-        for trial in trials[fault]:
-            trial.removed = time.time()
 
 
 def _why_not(trial: Trial, side: Side) -> str:
+    if trial.ended_early:
+        return f"{trial.fault.alert} was told to be over while it was broken"
     steps = {"fire": trial.firing, "reach its receivers": trial.delivered, "resolve": trial.resolved}
     malformed = [fault for inbox in (side.team, side.pager) for fault in inbox.malformed]
     why = f"{trial.fault.alert} did not {next(step for step, at in steps.items() if at is None)} in time"
