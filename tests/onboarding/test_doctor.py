@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import json
 import os
 import sqlite3
@@ -14,9 +15,11 @@ from typer.testing import CliRunner
 
 from modelwatch import Monitor
 from modelwatch.cli import app
+from modelwatch.groundtruth.store import Store
 from modelwatch.onboarding.doctor import _disk_of, _labels, examine
 from modelwatch.onboarding.finding import Finding
 from modelwatch.onboarding.outside import Places, _clocks
+from modelwatch.sources.kept import EVALUATOR
 from modelwatch.testing.receivers import running_receiver
 from modelwatch.testing.servers import running_prometheus
 from support import free_port, require
@@ -89,6 +92,24 @@ def test_a_service_that_has_ended(tmp_path: Path) -> None:
     monitor = Monitor.from_config(path)
     monitor.close()
     assert "no process counts" in states(path)["workers"].says
+
+
+def test_whether_anybody_evaluates(counting: Path) -> None:
+    """Without a `modelwatch serve` nobody is told, which is a warning, unless a Prometheus is said to do it."""
+    with contextlib.closing(Store(f"sqlite:///{counting.parent / 'modelwatch.db'}")) as store:
+        idle = states(counting)["evaluation"]
+        assert idle.state == "warning"
+        assert "Start it" in idle.remedy
+        assert "evaluation" not in states(counting, Places(prometheus="http://127.0.0.1:1"))
+        assert store.lease(EVALUATOR, "a serve", 60.0)
+        assert states(counting)["evaluation"].state == "ok"
+
+
+def test_addresses_at_which_nobody_is(counting: Path) -> None:
+    """What is no address is told apart from one at which nobody listens."""
+    wrong = states(counting, Places(prometheus="localhost", metrics=f"http://127.0.0.1:{free_port()}/metrics"))
+    assert wrong["Prometheus"].says == "'localhost' is no address."
+    assert wrong["/metrics"].says.startswith("nobody listens on 127.0.0.1:")
 
 
 def test_a_damaged_live_db_is_a_finding_and_no_crash(counting: Path) -> None:
