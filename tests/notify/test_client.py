@@ -49,6 +49,15 @@ def test_what_will_never_be_taken_is_refused(server: Web, status: int) -> None:
     assert outcome == Refused(f"it answered {status}: bad token *** at /***/***")
 
 
+def test_what_a_receiver_says_is_one_line_of_a_log(server: Web) -> None:
+    """No line of a log can be forged, and no terminal told to do anything: reasons are logged, stored and printed."""
+    server.answer, server.words = lambda request: 400, "no\r\nERROR forged \x1b[31m\x9b\u202e\u2028 \x00."
+    outcome = post(server.url)
+    assert isinstance(outcome, Refused)
+    assert outcome.reason.isprintable()
+    assert outcome.reason.startswith("it answered 400: no ERROR forged  [31m")
+
+
 @pytest.mark.parametrize("status", [408, 425, 429, 500, 502, 503, 504])
 def test_what_may_be_taken_later_is_tried_again(server: Web, status: int) -> None:
     """After the time that the receiver asks for."""

@@ -247,7 +247,7 @@ def _words(answer: http.client.HTTPResponse, hidden: Iterable[str]) -> str:
 
 
 def redacted(text: str, secrets: Iterable[str]) -> str:
-    """Return a text with no secret in it; of an address every part of six and more characters but the host is one.
+    """Return a text on one line with no secret in it; of an address all that is long enough but the host is secret.
 
     Examples
     --------
@@ -264,4 +264,4 @@ def redacted(text: str, secrets: Iterable[str]) -> str:
             parts.update(filter(None, (split.password,)))
     for part in sorted(filter(None, parts), key=len, reverse=True):
         text = text.replace(part, "***")
-    return text
+    return "".join(character if character.isprintable() else " " for character in text)
