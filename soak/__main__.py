@@ -50,7 +50,7 @@ def main() -> int:
     findings, ledger = run(given.only or list(SCENARIOS), given.scale)
     failed = [finding for finding in findings if finding.holds is False]
     sys.stdout.write(f"\nconservation: {ledger.line()}\n")
-    sys.stdout.write(f"{len(findings) - len(failed)} of {len(findings)} findings hold or were not run")
+    sys.stdout.write(f"{len(findings) - len(failed)} of {len(findings)} findings hold or cannot be told")
     sys.stdout.write(f", {len(failed)} FAIL\n" if failed else "\n")
     if given.write:
         about = page.Run(given.scale, time.monotonic() - begin, load)

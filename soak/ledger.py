@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 
 @dataclass(frozen=True)
 class Finding:
-    """What was measured of one statement. `holds` is None where it could not be measured."""
+    """What was measured of one statement. `holds` is None where it could not be measured, or not well enough to tell."""
 
     statement: int
     what: str
@@ -21,7 +21,7 @@ class Finding:
     @property
     def verdict(self) -> str:
         """The word for it."""
-        return {True: "holds", False: "FAILS", None: "not run"}[self.holds]
+        return {True: "holds", False: "FAILS", None: "cannot tell"}[self.holds]
 
 
 @dataclass
@@ -67,7 +67,7 @@ class Report:
         """Note a finding and print it beside its bar."""
         finding = Finding(statement, what, bar, measured, None if holds is None else bool(holds))
         self.findings.append(finding)
-        sys.stdout.write(f"  {finding.verdict:<8} {statement:>2} {what}: {measured}  [bar: {bar}]\n")
+        sys.stdout.write(f"  {finding.verdict:<11} {statement:>2} {what}: {measured}  [bar: {bar}]\n")
         sys.stdout.flush()
 
 
@@ -75,6 +75,15 @@ def percentile(values: Sequence[float], q: float) -> float:
     """Return a percentile of measured seconds."""
     ordered = sorted(values)
     return ordered[min(len(ordered) - 1, int(q * len(ordered)))]
+
+
+def paired(these: Sequence[float], those: Sequence[float]) -> tuple[float, float, float]:
+    """Return the median of the differences of pairs, and the ends of its interval: all but one at each side.
+
+    With nine pairs the interval covers the true median in 96 % of cases, whatever the noise is like.
+    """
+    ordered = sorted(a - b for a, b in zip(these, those, strict=True))
+    return percentile(ordered, 0.5), ordered[1], ordered[-2]
 
 
 def rss_mib() -> float:

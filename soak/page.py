@@ -36,7 +36,7 @@ def render(findings: Sequence[Finding], ledger: Ledger, run: Run) -> str:
     failed = [finding for finding in measured if not finding.holds]
     verdict = f"{len(measured) - len(failed)} of {len(measured)} figures hold"
     if len(measured) < len(findings):
-        verdict += f", {len(findings) - len(measured)} could not be measured"
+        verdict += f", {len(findings) - len(measured)} cannot be told"
     return "\n".join(
         [
             "# Reliability",

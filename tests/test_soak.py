@@ -10,7 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
-from soak.ledger import Finding, Ledger, Report, percentile  # noqa: E402
+from soak.ledger import Finding, Ledger, Report, paired, percentile  # noqa: E402
 from soak.page import Run, render  # noqa: E402
 from soak.statements import STATEMENTS  # noqa: E402
 
@@ -49,7 +49,7 @@ def test_a_figure_is_told_beside_its_bar(capsys: pytest.CaptureFixture[str]) -> 
     report.check(3, "calls", "1 ms", "9 ms", holds=False)
     report.check(8, "drops", "5 s", "prometheus is not installed", holds=None)
     lines = capsys.readouterr().out.splitlines()
-    assert [line.split()[0] for line in lines] == ["holds", "FAILS", "not"]
+    assert [line.split()[0] for line in lines] == ["holds", "FAILS", "cannot"]
     assert all("[bar: " in line for line in lines)
     assert [finding.holds for finding in report.findings] == [True, False, None]
 
@@ -62,7 +62,7 @@ def test_the_page_has_every_promise_and_every_figure() -> None:
         Finding(8, "drops", "5 s", "no prometheus", holds=None),
     ]
     page = render(findings, Ledger(10, 10), RUN)
-    assert "**1 of 2 figures hold, 1 could not be measured.** These do not:\n\n- 27, exit: 7.1 s; bar: 5 s" in page
+    assert "**1 of 2 figures hold, 1 cannot be told.** These do not:\n\n- 27, exit: 7.1 s; bar: 5 s" in page
     assert "Scale: 0.25" in page
     rows = {line.split(" | ")[0].strip("| "): line for line in page.splitlines() if line.startswith("| ")}
     assert {str(number) for number in STATEMENTS} <= rows.keys()
@@ -76,3 +76,9 @@ def test_percentiles_are_of_the_values() -> None:
     assert percentile([3.0, 1.0, 2.0], 0) == 1
     assert percentile([3.0, 1.0, 2.0], 0.5) == 2
     assert percentile([3.0, 1.0, 2.0], 1) == 3
+
+
+def test_a_difference_in_pairs_has_an_interval() -> None:
+    """The middle one, and all but the outermost at each side; a round that was disturbed moves none of them."""
+    these, those = [5.0, 6.0, 7.0, 8.0, 9.0, 10.0, 11.0, 12.0, 900.0], [5.0] * 9
+    assert paired(these, those) == (4.0, 1.0, 7.0)

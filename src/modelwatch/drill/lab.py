@@ -25,6 +25,7 @@ from modelwatch.drill.traffic import Traffic
 from modelwatch.drill.watching import Inbox, Watch, get_json, inbox, seen_by_prometheus, seen_by_serve
 from modelwatch.errors import ModelwatchError, fault
 from modelwatch.integrations.faulthooks import CONSENT, PATH, YES
+from modelwatch.server.access import TOKEN
 from modelwatch.testing.faults import StuckStore
 from modelwatch.testing.forms import PAGERDUTY, SLACK
 from modelwatch.testing.programs import Program
@@ -175,7 +176,7 @@ class Side:
             self.url = f"http://{HOST}:{port}"
             command = [sys.executable, "-m", "modelwatch", "serve", "--config", str(config), "--port", str(port)]
             self._serve = Program(
-                command, f"{self.url}/healthz", environment={"MODELWATCH_TOKEN": ""}, folder=self.folder,
+                command, f"{self.url}/healthz", environment={TOKEN: ""}, folder=self.folder,
                 log=self.folder / "serve.log",
             )  # fmt: skip
         self._path = config
