@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import os
 import sys
 from pathlib import Path
@@ -26,4 +27,6 @@ def fail(error: Exception, code: int = FAILED, words: str = "") -> NoReturn:
         told = " ".join(str(error).split())
         words = f"modelwatch: {type(error).__name__}: {told}. Run `modelwatch --debug …` to see where, and report it."
     sys.stderr.write(f"{words or error}\n")
+    if "--json" in sys.argv:  # whoever reads the output as JSON can read this, too
+        sys.stdout.write(json.dumps({"error": words or str(error)}) + "\n")
     sys.exit(code)

@@ -164,7 +164,8 @@ class Reference:
         except (NewerFormat, DamagedData):
             raise
         except Exception as error:  # noqa: BLE001  # whatever is wrong with it: it is damaged
-            raise DamagedData(f"{where}: not a reference profile ({error}). {_AGAIN}") from None
+            reason = f"field {error} is missing" if isinstance(error, KeyError) else error
+            raise DamagedData(f"{where}: not a reference profile ({reason}). {_AGAIN}") from None
 
     @classmethod
     def load(cls, path: str | Path) -> Reference:

@@ -17,7 +17,7 @@ from prometheus_client.parser import text_string_to_metric_families
 
 from modelwatch.demo.incidents import FAULTS, NOTHING, SCRIPTS
 from modelwatch.demo.model import language_of, predict
-from modelwatch.demo.run import Summary
+from modelwatch.demo.run import Summary, program
 from modelwatch.demo.run import free_port as demo_port
 from modelwatch.demo.traffic import DAY_S, RATE, Sent, rate_at, read_other_texts, read_texts
 from modelwatch.errors import ModelwatchError
@@ -223,6 +223,15 @@ def test_summary_says_when_counts_differ() -> None:
     assert not Summary(sent, 9, 1.0).is_exact
     assert "NOT what was sent" in Summary(sent, 9, 1.0).lines()[3]
     assert "no answer" in Summary(sent, None, 1.0).lines()[3]
+
+
+def test_the_command_that_it_names_can_be_pasted(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A shell that has not activated the environment is told the path; one that has, the name."""
+    here = Path(sys.executable).with_name("modelwatch")
+    monkeypatch.setenv("PATH", "/usr/bin")
+    assert Path(program()).absolute() == here
+    monkeypatch.setenv("PATH", str(here.parent))
+    assert program() == "modelwatch"
 
 
 def test_free_port_zero_is_a_real_port() -> None:

@@ -4,13 +4,15 @@ from __future__ import annotations
 
 import json
 import re
+import sys
 from pathlib import Path
 from typing import Any
 
+import pytest
 from typer.testing import CliRunner
 
 from modelwatch import Monitor
-from modelwatch.cli import app
+from modelwatch.cli import app, main
 from modelwatch.config import load_config
 from modelwatch.onboarding.footprint import Footprint, footprint
 from modelwatch.record.monitor import schema_of
@@ -88,3 +90,25 @@ def test_json_has_what_the_lines_say(tmp_path: Path) -> None:
     (row,) = json.loads(done.output)["models"]
     assert row["series"] == predicted.series
     assert row["alert_rules"] > 20
+
+
+def test_a_profile_of_another_model_is_told(tmp_path: Path) -> None:
+    """Features that the profile lacks are a note, since their drift is told by nobody."""
+    _, folder = of_demo(tmp_path)
+    path = folder / "modelwatch.yaml"
+    path.write_text(path.read_text().replace("exclamations: numeric", "shouting: numeric"))
+    done = CliRunner().invoke(app, ["check", str(path)])
+    assert "has no profile of shouting" in done.output
+
+
+@pytest.mark.parametrize("command", ["check", "doctor", "status", "alerts", "slo"])
+def test_what_reads_says_its_failure_as_json(
+    command: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """With --json the output is JSON, also where there is nothing to read."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr(sys, "argv", ["modelwatch", command, "--json"])
+    with pytest.raises(SystemExit) as ended:
+        main()
+    assert ended.value.code
+    assert "modelwatch.yaml: file is missing" in json.dumps(json.loads(capsys.readouterr().out))

@@ -219,3 +219,13 @@ def test_the_car_loans(tmp_path: Path) -> None:
     assert "id" not in found.features
     assert parse_config(config_text(found, "loans", None)).model().features == found.features
     assert name_of(tmp_path / "Car Loan-2.parquet") == "car_loan_2"
+
+
+def test_dates_are_no_features_and_decimal_commas_are_told(tmp_path: Path) -> None:
+    """A date is new every day, which is no drift; numbers that only look like text are said to."""
+    rows = "".join(f"2024-01-{i % 28 + 1:02d};{i},5;{'en' if i % 2 else 'de'};{i % 2}\n" for i in range(200))
+    (tmp_path / "a.csv").write_text(f"signed;amount;language;label\n{rows}")
+    found = of_data(tmp_path / "a.csv", {})
+    assert dict(found.features) == {"amount": "categorical", "language": "categorical"}
+    assert any(note.startswith("signed: left out") for note in found.notes)
+    assert any(note.startswith("amount: numbers with a decimal comma") for note in found.notes)

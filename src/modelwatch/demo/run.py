@@ -6,6 +6,7 @@ import asyncio
 import contextlib
 import os
 import re
+import shutil
 import signal
 import socket
 import subprocess
@@ -215,11 +216,11 @@ def run_demo(
             team = Team(url, store, truth_of(reviews), CLASSES, **seeds)
             say(f"page       {url}/")
             say(f"metrics    {url}/metrics")
-            say(f"status     modelwatch status --config {folder / CONFIG}")
+            say(f"status     {program()} status --config {folder / CONFIG}")
             if stack:
                 beside.enter_context(on_stack(folder / CONFIG, free_port, alerting=alerting, say=say))
             else:
-                say(f"alerts     modelwatch serve --config {folder / CONFIG}")
+                say(f"alerts     {program()} serve --config {folder / CONFIG}")
             note = script.note(0.0)
             if note:
                 say(f"incident   {note}")
@@ -287,6 +288,15 @@ def check_extras() -> None:
             __import__(module)
         except ImportError:
             raise MissingExtra(f"demo: {module} is not installed. Run `pip install 'modelwatch[demo]'`.") from None
+
+
+def program() -> str:
+    """Return how a shell in this folder calls modelwatch: by its name, or by its path where that is not on the PATH."""
+    here = Path(sys.executable).with_name("modelwatch")
+    found = shutil.which("modelwatch")
+    if not here.exists() or (found is not None and Path(found) == here):
+        return "modelwatch"
+    return str(here.relative_to(Path.cwd()) if here.is_relative_to(Path.cwd()) else here)
 
 
 def free_port(port: int) -> int:

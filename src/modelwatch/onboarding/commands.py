@@ -108,6 +108,7 @@ def check(
 ) -> None:
     """Validate a configuration and predict what it costs: series, disk, money."""
     from modelwatch.alerts import rules_of
+    from modelwatch.onboarding.doctor import unprofiled
     from modelwatch.onboarding.footprint import footprint
     from modelwatch.record.monitor import schema_of
     from modelwatch.reference import Reference
@@ -118,8 +119,17 @@ def check(
     for name, model in found.models.items():
         reference = Reference.load(model.reference) if model.reference else None
         schema = schema_of(model, reviewed=bool(found.store), reference=reference)
-        costs, rules, notes = footprint(found, model, schema, reference), len(rules_of(found, name)), burn_notes(model)
-        rows.append({**costs.to_dict(price), "features": len(model.features), "alert_rules": rules, "notes": [*notes]})
+        costs, rules, notes = (
+            footprint(found, model, schema, reference),
+            len(rules_of(found, name)),
+            [*burn_notes(model)],
+        )
+        absent = unprofiled(model, reference) if reference is not None else []
+        if absent:
+            notes.append(
+                f"models.{name}.reference: has no profile of {', '.join(absent[:5])}: no drift of them is told"
+            )
+        rows.append({**costs.to_dict(price), "features": len(model.features), "alert_rules": rules, "notes": notes})
         if not as_json:
             typer.echo(f"{name} {model.version}: {model.task}, {len(model.features)} features, {rules} alert rules")
             typer.echo("\n".join([*costs.lines(price), *(f"  {note}" for note in notes)]))

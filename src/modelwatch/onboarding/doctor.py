@@ -75,7 +75,7 @@ def _reference(model: ModelConfig, now: float) -> Iterator[Finding]:
         return
     reference = Reference.load(model.reference)
     known = {**reference.numeric, **reference.categorical}
-    absent = [feature for feature in model.features if feature not in known]
+    absent = unprofiled(model, reference)
     if absent:
         yield Finding(name, "warning", f"has no profile of {', '.join(absent[:5])}.",
                       "Profile data that have these columns, or remove the features.")  # fmt: skip
@@ -85,6 +85,11 @@ def _reference(model: ModelConfig, now: float) -> Iterator[Finding]:
                       "Compare it with the data that the present version was trained on.")  # fmt: skip
     elif not absent:
         yield Finding(name, "ok", f"{len(known)} features of {reference.rows:,} rows, {age / 86_400:.0f} days old")
+
+
+def unprofiled(model: ModelConfig, reference: Reference) -> list[str]:
+    """Return the features that a profile does not have: their drift cannot be told."""
+    return [name for name in model.features if name not in reference.numeric and name not in reference.categorical]
 
 
 def _live(path: Path, now: float) -> Iterator[Finding]:

@@ -27,6 +27,8 @@ ROLES = {
 }
 IDENTIFIERS = ("id", "uuid", "guid", "index", "row", "")
 MODEL_FILES = (".joblib", ".pkl", ".pickle")
+DATE = re.compile(r"\d{4}-\d\d-\d\d([T ][\d:.+Z-]+)?")
+COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+")
 SMALLER_BY = 0.05  # the objective of accuracy is what was measured, less this
 
 
@@ -219,10 +221,27 @@ def _profiled(
         for column in data.columns
         if column in reference.numeric or column in reference.categorical
     }
+    for column in _all_like(DATE, reference):
+        if features.pop(column, None) is not None:
+            notes.append(f"{column}: left out: dates are always new, which is no drift")
+    notes += [
+        f"{column}: numbers with a decimal comma are taken for categories: write points in the data"
+        for column in _all_like(COMMA_NUMBER, reference)
+        if column in features
+    ]
     accuracy = reference.right / reference.labelled if reference.labelled else None
     classes = _in_order(reference.prediction.counts) if isinstance(reference.prediction, CategoricalProfile) else ()
     task: Literal["classification", "regression"] = "classification" if classes else "regression"
     return Found(name, task, classes, features, roles["segment"], reference, accuracy, tuple(notes))
+
+
+def _all_like(pattern: re.Pattern[str], reference: Reference) -> list[str]:
+    """Return the categorical columns whose values all have a form."""
+    return [
+        column
+        for column, known in reference.categorical.items()
+        if known.counts and all(pattern.fullmatch(value) for value in known.counts if not value.startswith("__"))
+    ]
 
 
 def _answered(
