@@ -260,14 +260,15 @@ def _history() -> list[Status]:
         name: str, begin_h: float, end_h: float, severity: str = "warning", who: str = DEGRADED, **labels: str
     ) -> Status:
         return {
-            "at": NOW - end_h * HOUR, "actor": "modelwatch", "action": "alert_ended", "alertname": name, "model": who,
+            "at": NOW - end_h * HOUR, "actor": "modelwatch", "action": "ended", "alertname": name, "model": who,
             "severity": severity, "labels": labels, "since": NOW - begin_h * HOUR, "ended_at": NOW - end_h * HOUR, "summary": "",
         }  # fmt: skip
 
-    return [
+    found = [
         one("HighLatencyP95", 9.2, 8.6), one("HighLatencyP95", 20.4, 20.1), one("DataDriftDetected", 15.0, 11.5, "info", feature_name="language"),
         one("HighErrorRate", 12.0, 11.7, who=HEALTHY), one("HighErrorRate", 3.3, 2.9, who=FAILING),
     ]  # fmt: skip
+    return sorted(found, key=lambda entry: float(entry["ended_at"]), reverse=True)
 
 
 def reviewed(folder: Path, read: Callable[[], Status]) -> tuple[Any, Monitor]:

@@ -430,8 +430,8 @@ def test_two_classes_have_f1_and_roc_auc_without_labels(status: Sample, sample_q
         now = status(sample_quality() | {"binary": held})
         now["models"][0]["estimate"] = {"value": 0.9, "low": 0.88, "high": 0.92, "n": 5000, "words": "it is a view"}
         text = told(quality_fragments(now)["accuracy"])
-        assert ("F1of 4,000 samples of the last day; labels show 0.8000.8120.790–0.830" in text) is expected
-        assert ("ROC AUCof 4,000 samples of the last day; no labels yet0.8120.790–0.830" in text) is expected
+        assert ("F14,000 samples, last day; labels show 0.8000.8120.790–0.830" in text) is expected
+        assert ("ROC AUC4,000 samples, last day; no labels yet0.8120.790–0.830" in text) is expected
 
 
 # ---- dots

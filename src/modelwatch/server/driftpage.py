@@ -122,7 +122,7 @@ def _over(found: Moved) -> str:
 def _since(row: Row, now: float) -> str:
     if row.since is None:
         return ""
-    return f"{words.clock(row.since)} UTC, {words.age(max(0.0, now - row.since))}"
+    return f"{words.clock(row.since)} UTC, {words.span(max(0.0, now - row.since))}"
 
 
 def cells_of(row: Row) -> list[Plain]:

@@ -38,7 +38,7 @@ def expected(model: Plain | None, ends: dots.Scale) -> Expected | None:
     return Expected(
         percent(value),
         interval(low, high),
-        f"of {plural(finite(held.get('n')), 'answer', 'answers')} of the last day",
+        f"{plural(finite(held.get('n')), 'answer', 'answers')}, last day",
         f"{before}Estimated from how sure the model is: {words}.",
         Markup(dots.row(dots.Mark(value, low, high), ends, young=True)),
         _more(((model or {}).get("quality") or {}).get("binary")),
@@ -58,6 +58,6 @@ def _more(binary: Any) -> list[tuple[str, str, str, str]]:
         if value is not None and low is not None and high is not None:
             shown = finite(_plain(_plain(binary.get("measured")).get(name)).get("value"))
             labels = "no labels yet" if shown is None else f"labels show {shown:.3f}"
-            of = f"of {plural(finite(binary.get('n')), 'sample', 'samples')} of the last day; {labels}"
+            of = f"{plural(finite(binary.get('n')), 'sample', 'samples')}, last day; {labels}"
             rows.append((title, of, f"{value:.3f}", f"{low:.3f}–{high:.3f}"))
     return rows

@@ -239,6 +239,7 @@ def segments(quality: Plain, view: Plain, standing: Standing | None = None, *, r
         if row.state == "warn" else row
         for row in rows
     ]  # fmt: skip
+    rows = [row._replace(about=f"{row.about} · below, no alert") if row.state == "info" else row for row in rows]
     bad = [row for row in rows if row.state in BELOW]
     silent = [row for row in rows if row.state == "unk"]
     if bad:

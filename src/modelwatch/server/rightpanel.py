@@ -52,7 +52,10 @@ def _rows(model: Plain, quality: Plain, state: str) -> list[Share]:
     objective = finite(quality.get("objective"))
     held: Plain = quality.get("views") or {}
     views = [(_last(view), view.get("accuracy") or {}) for view in reversed(held.get("last") or ())]
-    views += [(clean(view.get("name", ""), 20), view.get("accuracy") or {}) for view in held.get("windows") or ()]
+    views += [
+        (clean(view.get("name", ""), 20).replace(" days", f"{words.NBSP}d"), view.get("accuracy") or {})
+        for view in held.get("windows") or ()
+    ]
     estimate: Plain | None = model.get("estimate")
     known = [(name, one) for name, one in views if finite(one.get("value")) is not None][: _SHOWN - bool(estimate)]
     if estimate:

@@ -143,7 +143,7 @@ def _kept(held: Mapping[str, Any]) -> Group:
         ("Store", f"{clean(held['store'], 200)}, at most {words.size(kept['store_bytes'])}"),
         ("Counts", clean(held["live"], 200)),
     ]
-    return Group("What is kept, and how long", "older counts are summed, older samples removed", facts)
+    return Group("What is kept", "until it is summed or removed", facts)
 
 
 def _versions(held: Mapping[str, Any]) -> Group:
