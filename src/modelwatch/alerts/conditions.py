@@ -127,8 +127,6 @@ class All:
     def evaluate(self, look: Look) -> Mapping[Key, Truth]:
         """Return what it says by the labels of the first part: false where any part is, whatever cannot be told."""
         first, *others = (part.evaluate(look) for part in self.parts)
-        if not others:
-            return first
         joins = [(_names(part), other) for part, other in zip(self.parts[1:], others, strict=True)]
         found = {}
         for key, truth in first.items():

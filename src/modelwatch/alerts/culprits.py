@@ -27,9 +27,7 @@ def culprits(rule: Rule, look: Look, labels: Mapping[str, str]) -> tuple[str, ..
     return tuple(sentence for sentence in maker(look, lead.window_s, labels) if sentence)
 
 
-def _shares(counts: Counts | None, bad: Mapping[str, int], every: Mapping[str, int], what: str) -> str:
-    if counts is None:
-        return ""
+def _shares(bad: Mapping[str, int], every: Mapping[str, int], what: str) -> str:
     found = {name: (bad.get(name, 0) / n, n) for name, n in every.items() if n >= FEWEST and bad.get(name)}
     worst = sorted(found.items(), key=lambda item: (-item[1][0] * item[1][1], item[0]))[:MOST]
     parts = ", ".join(f"{name} {share:.1%} of {n:,}" for name, (share, n) in worst)
@@ -49,7 +47,7 @@ def _errors(look: Look, window_s: float, _labels: Mapping[str, str]) -> list[str
     if counts is None:
         return []
     every = _by_first(counts, names.REQUESTS)
-    endpoints = _shares(counts, _by_first(counts, names.FAILED), every, "endpoints")
+    endpoints = _shares(_by_first(counts, names.FAILED), every, "endpoints")
     table = counts.table(names.ERRORS)
     kinds: dict[str, int] = {}
     for (_, kind), row in table.rows.items() if table else ():
@@ -67,7 +65,7 @@ def _slow(look: Look, window_s: float, _labels: Mapping[str, str]) -> list[str]:
         return []
     after = counts.schema.latency.index(threshold) + 1
     slow = {labels[0]: int(table.counts[row, after:].sum()) for labels, row in table.rows.items()}
-    endpoints = _shares(counts, slow, _by_first(counts, names.DURATION), "endpoints")
+    endpoints = _shares(slow, _by_first(counts, names.DURATION), "endpoints")
     busy = look.counts(window_s, 3600.0)
     load = ""
     if busy is not None and busy.total(names.REQUESTS) >= FEWEST:
@@ -130,7 +128,7 @@ def _accuracy(look: Look, window_s: float, _labels: Mapping[str, str]) -> list[s
     wrong = {labels[0]: int(table.counts[row, 0]) for labels, row in table.rows.items() if labels[1] == names.WRONG}
     for cells in (every, wrong):
         cells.pop(names.UNSEGMENTED, None)
-    segments = _shares(counts, wrong, every, "segments (share of wrong answers)")
+    segments = _shares(wrong, every, "segments (share of wrong answers)")
     return [segments, _version(look, window_s, _wrong_share)]
 
 

@@ -4,13 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modelwatch.alerts.conditions import All, Clause, Condition
+from modelwatch.alerts.conditions import All, Clause, Condition, Op
 from modelwatch.alerts.rule import MINUTE_S, Rule
 from modelwatch.config import ModelConfig
 from modelwatch.reference import Reference
-from modelwatch.signals.service import (
-    COST_BURN,
-)
+from modelwatch.signals.service import COST_BURN
 from modelwatch.slo import BurnRule, Period, Slo, burns_of, slos_of
 from modelwatch.slo.burn import DAY_S, LEAST_BAD
 
@@ -24,37 +22,33 @@ def objectives(model: ModelConfig, _reference: Reference | None) -> Iterator[Rul
             continue
         for burn in burns_of(model, slo):
             yield _burning(model, slo, slo.budget, burn, period_s)
-        if slo.ratio is not None and slo.bad is not None:
-            parts: list[Condition] = [
-                Clause(slo.ratio, period_s, ">=", slo.budget),
-                Clause(slo.bad, period_s, ">=", LEAST_BAD, enough=True),
-            ]
-            if slo.low is not None:
-                parts.append(Clause(slo.low, period_s, ">=", slo.budget))
-            condition = All(tuple(parts))
-            yield Rule(
-                "SLOBudgetExhausted", "warning", model.name, condition,
-                f"{{model}}: the error budget of {slo.kind} is spent",
-                f"{{value}} were bad over the last {{window}}; {slo.good} allows {{limit}} ({{samples}} counted).",
-                for_s=15 * MINUTE_S, labels={"slo": slo.kind},
-            )  # fmt: skip
+        yield Rule(
+            "SLOBudgetExhausted", "warning", model.name, _spent(slo, ">=", slo.budget, period_s),
+            f"{{model}}: the error budget of {slo.kind} is spent",
+            f"{{value}} were bad over the last {{window}}; {slo.good} allows {{limit}} ({{samples}} counted).",
+            for_s=15 * MINUTE_S, labels={"slo": slo.kind},
+        )  # fmt: skip
+
+
+def _spent(slo: Slo, op: Op, limit: float, window_s: float, *also_s: float) -> All:
+    """Return that surely more than a limit is bad in a window, and is bad in other ones, too."""
+    assert slo.ratio is not None
+    assert slo.bad is not None
+    parts: list[Condition] = [
+        *(Clause(slo.ratio, each_s, op, limit) for each_s in (window_s, *also_s)),
+        Clause(slo.bad, window_s, ">=", LEAST_BAD, enough=True),
+    ]
+    if slo.low is not None:
+        parts.append(Clause(slo.low, window_s, op, limit))
+    return All(tuple(parts))
 
 
 def _burning(model: ModelConfig, slo: Slo, budget: float, burn: BurnRule, period_s: float) -> Rule:
     limit = float(f"{burn.factor * budget:.12g}")
     long_s, short_s = (max(round(w / MINUTE_S), 1) * MINUTE_S for w in (burn.long_s, burn.short_s))
-    assert slo.ratio is not None
-    assert slo.bad is not None
-    parts: list[Condition] = [
-        Clause(slo.ratio, long_s, ">", limit),
-        Clause(slo.ratio, short_s, ">", limit),
-        Clause(slo.bad, long_s, ">=", LEAST_BAD, enough=True),
-    ]
-    if slo.low is not None:
-        parts.append(Clause(slo.low, long_s, ">", limit))
     days = period_s / burn.factor / DAY_S
     return Rule(
-        "SLOBurnRate", burn.severity, model.name, All(tuple(parts)),
+        "SLOBurnRate", burn.severity, model.name, _spent(slo, ">", limit, long_s, short_s),
         f"{{model}}: the error budget of {slo.kind} burns {burn.factor:.3g} times too fast",
         f"{{value}} were bad over the last {{window}}, more than {{limit}} ({{samples}} counted): at this rate the "
         f"budget of {period_s / DAY_S:g} days lasts {days:.2g} days. Promised: {slo.good}.",

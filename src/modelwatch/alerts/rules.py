@@ -11,9 +11,7 @@ from modelwatch.alerts.ofservice import errors, latency, monitor, service
 from modelwatch.alerts.rule import Rule
 from modelwatch.config import Config
 from modelwatch.reference import Reference
-from modelwatch.signals import (
-    Objectives,
-)
+from modelwatch.signals import Objectives
 
 
 def rules_of(config: Config, name: str, reference: Reference | None = None) -> list[Rule]:
@@ -50,9 +48,8 @@ def _scaled(rule: Rule, scale: float) -> Rule:
 def _shorter(condition: Condition, scale: float) -> Condition:
     if isinstance(condition, Clause):
         return replace(condition, window_s=condition.window_s / scale, offset_s=condition.offset_s / scale)
-    if isinstance(condition, (All, AnyOf)):
-        return replace(condition, parts=tuple(_shorter(part, scale) for part in condition.parts))
-    return condition
+    assert isinstance(condition, (All, AnyOf))
+    return replace(condition, parts=tuple(_shorter(part, scale) for part in condition.parts))
 
 
 _MAKERS = (errors, latency, service, accuracy, confidence, drift, objectives, monitor)
