@@ -41,7 +41,7 @@ def forks(report: Report, scale: float) -> None:
                 sent[0] += 50
                 time.sleep(0.001)
 
-        thread = threading.Thread(target=caller)
+        thread = threading.Thread(target=caller, daemon=True)
         thread.start()
         hung, took = 0, []
         locks = (monitor.recorder.lock, monitor.worker.io, monitor.worker.reading)

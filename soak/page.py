@@ -60,11 +60,12 @@ def render(findings: Sequence[Finding], ledger: Ledger, run: Run) -> str:
 
 def _facts(run: Run) -> list[str]:
     today = datetime.now(timezone.utc).date()
+    command = 'soak-full ARGS="' if run.scale == 1 else f'soak ARGS="--scale {run.scale:g} '
     machine = f"{os.cpu_count()} cores ({platform.machine()}), {platform.system()}"
     return [
         f"- When: {today}, {run.seconds / 60:.0f} min; load of the machine at the start: {run.load:.1f}",
         f"- Scale: {run.scale:g} of the counts and times of the promises (1 is whole: `make soak-full`)",
-        f'- Command: `make soak ARGS="--scale {run.scale:g} --write docs/reliability.md"`',
+        f'- Command: `make {command}--write docs/reliability.md"`',
         f"- Machine: {machine}, Python {platform.python_version()}, SQLite {sqlite3.sqlite_version}",
     ]
 

@@ -220,7 +220,7 @@ def _calls_while_scraped(monitor: Monitor, seconds: float) -> list[float]:
         while not stopping.is_set():
             monitor.metrics()
 
-    scraping = threading.Thread(target=scrape)
+    scraping = threading.Thread(target=scrape, daemon=True)
     scraping.start()
     took, end = [], time.monotonic() + seconds
     while time.monotonic() < end:
@@ -239,7 +239,10 @@ def threads(report: Report, scale: float) -> None:
     before = sys.getswitchinterval()
     with tempfile.TemporaryDirectory() as folder:
         monitor = Monitor("threads", "1", ModelSchema(classes=("a", "b")), live=Path(folder, "live.db"))
-        watched = monitor.endpoint("/watched")(lambda: None)
+
+        @monitor.endpoint("/watched")
+        def watched() -> None:
+            pass
 
         def caller(me: int) -> None:
             record = monitor.record

@@ -63,9 +63,16 @@ def drops(report: Report, scale: float) -> None:
             served.read(f"/block?seconds={BLOCKED_S:g}")
             time.sleep(1)
             answers: list[str] = []
-            bursting = threading.Thread(target=lambda kept=answers: kept.append(served.read(f"/burst?events={BURST}")))
+
+            def has_risen(before: float = before) -> bool:
+                return seen() > before
+
+            def burst(kept: list[str] = answers) -> None:
+                kept.append(served.read(f"/burst?events={BURST}"))
+
+            bursting = threading.Thread(target=burst)
             bursting.start()
-            found = wait_until(lambda before=before: seen() > before, 30, every=0.05)
+            found = wait_until(has_risen, 30, every=0.05)
             at = time.time() if found else float("inf")
             bursting.join()
             answer = json.loads(answers[0])
@@ -104,7 +111,7 @@ def silence(report: Report, scale: float) -> None:
                     served.read("/fail?seconds=0.6")  # an error, and slower than its objective
                 time.sleep(0.4)
         lively = {key for key, expression in expressions.items() if any(prometheus.query(expression).values())}
-        stopped, dead = time.monotonic(), {}
+        stopped, dead = time.monotonic(), dict[str, float]()
         while time.monotonic() < stopped + 2 * WINDOW_S:
             for key, expression in expressions.items():
                 if any(prometheus.query(expression).values()):

@@ -10,6 +10,7 @@ import pytest
 ROOT = Path(__file__).resolve().parent.parent
 sys.path.insert(0, str(ROOT))
 
+from soak.__main__ import PROVES, SCENARIOS, run  # noqa: E402
 from soak.ledger import Finding, Ledger, Report, paired, percentile  # noqa: E402
 from soak.page import Run, render  # noqa: E402
 from soak.statements import STATEMENTS  # noqa: E402
@@ -26,6 +27,28 @@ def test_every_proof_that_is_named_exists(number: int) -> None:
         path, _, name = test.partition("::")
         text = (ROOT / "tests" / path).read_text(encoding="utf-8")
         assert not name or f"def {name}(" in text, test
+
+
+def test_every_statement_has_its_row() -> None:
+    """All fifty-two, and every scenario is for one of them."""
+    assert sorted(STATEMENTS) == list(range(1, 53))
+    assert PROVES.keys() == SCENARIOS.keys()
+    assert set(PROVES.values()) <= STATEMENTS.keys()
+
+
+def test_a_scenario_that_breaks_off_fails_and_the_others_are_run(monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of an hour is not lost: what was measured before is kept, and why the rest was not is told."""
+
+    def broken(report: Report, _scale: float) -> None:
+        report.check(3, "memory", "50 MB", "+2 MB", holds=True)
+        raise OSError("no more files")
+
+    monkeypatch.setitem(SCENARIOS, "stuck-store", broken)
+    monkeypatch.setitem(SCENARIOS, "threads", lambda report, _: report.ledger.add(Ledger(5, 4)))
+    findings, ledger = run(["stuck-store", "threads"], 0.1)
+    assert [(finding.statement, finding.holds) for finding in findings] == [(3, True), (3, False), (21, False)]
+    assert findings[1].measured == "OSError: no more files"
+    assert ledger == Ledger(5, 4)
 
 
 def test_a_ledger_balances_only_when_every_event_is_somewhere() -> None:
@@ -64,6 +87,8 @@ def test_the_page_has_every_promise_and_every_figure() -> None:
     page = render(findings, Ledger(10, 10), RUN)
     assert "**1 of 2 figures hold, 1 cannot be told.** These do not:\n\n- 27, exit: 7.1 s; bar: 5 s" in page
     assert "Scale: 0.25" in page
+    assert '`make soak ARGS="--scale 0.25 --write docs/reliability.md"`' in page
+    assert '`make soak-full ARGS="--write docs/reliability.md"`' in render(findings, Ledger(), RUN._replace(scale=1.0))
     rows = {line.split(" | ")[0].strip("| "): line for line in page.splitlines() if line.startswith("| ")}
     assert {str(number) for number in STATEMENTS} <= rows.keys()
     assert rows["3"].endswith("memory: +2 MB *(bar: 50 MB; holds)* |")
