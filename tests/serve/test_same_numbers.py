@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import html
 import json
 import re
@@ -18,7 +19,9 @@ from modelwatch.serve.run import Parts, app_of
 from modelwatch.server import words
 from modelwatch.sources.render import status_lines
 from serve.conftest import START, House
+from truth import number, sample
 
+LABELS, RIGHT, WAITING = 40, 31, 7
 HERE = (b"host", b"localhost:8080")
 MODEL = {"model_name": "sentiment", "model_version": "1"}
 
@@ -60,6 +63,13 @@ class Instant:
             v for (name, held), v in self.service.items() if name == metric.name + of and wanted <= dict(held).items()
         )
 
+    def bucket(self, le: float) -> float:
+        """Return how many requests took at most so long, by the histogram."""
+        name = f"{names.DURATION.name}_bucket"
+        return sum(
+            v for (metric, held), v in self.service.items() if metric == name and float(dict(held)["le"]) == float(le)
+        )
+
     def gauge(self, metric: names.Metric, **more: str) -> float:
         """Return a gauge of `serve`."""
         return self.gauges[metric.name, tuple(sorted(more.items()))]
@@ -79,6 +89,10 @@ def now(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Instant]:
     query(house.folder / "live.db", "UPDATE state SET value = ? WHERE name = 'began'", int(START))
     house.happen(*requests(900, failed=27, slow=40, shift=30, seed=5), labels=tuple(labels(150, 50)))
     house.clock.advance(45)
+    samples = [sample(i, age_s=-60) for i in range(LABELS + WAITING)]
+    parts.store.add_samples([dataclasses.replace(one, inclusion=1.0, model_version="1") for one in samples])
+    for i in range(LABELS):
+        parts.store.label(number(i), "positive" if i < RIGHT else "negative", "ann", sampled=True)
     assert house.rounds(parts, 2) is False
     yield Instant(house, parts)
     house.close()
@@ -164,3 +178,63 @@ def test_drift(now: Instant) -> None:
         if row["window"] == "long":
             assert now.drift_gauge(row["name"], answer=row["answer"]) == pytest.approx(row["excess"], abs=1e-12)
     assert sum(row["window"] == "long" for row in scored) >= 4
+
+
+def test_latency(now: Instant) -> None:
+    """The percentiles of API, page and terminal are one number, inside the bucket in which the histogram has it."""
+    health, p95 = now.page("/"), now.details["p95_s"]
+    for key in ("p50_s", "p95_s", "p99_s"):
+        assert _shown(words.latency(now.details[key])) in health
+    assert re.search(rf"Latency P95 +{_shown(words.latency(p95))} ", now.terminal)
+    low, high = now.details["p95_bracket_s"]
+    total = now.counted(names.DURATION, of="_count")
+    assert total == now.details["requests"]
+    assert now.bucket(low) < 0.95 * total <= now.bucket(high)
+    assert now.details["slow"] == total - now.bucket(now.details["latency_threshold_s"]) == 40
+    assert f"{_shown(words.percent(40 / 900, 1))} of requests are slower" in health
+
+
+def test_resources(now: Instant) -> None:
+    """Load, disk and errors by type: the page shows the API's numbers, which are those of the exposition."""
+    page, used = now.page("/resources"), now.status["monitor"]["used"]
+    assert f"Throughput OK {_shown(words.rate(now.reading('request_rate')['value']))} Finished" in page
+    assert now.details["in_progress"] == now.service[names.IN_PROGRESS.name, (("model_name", "sentiment"),)]
+    assert f"In progress {now.details['in_progress']} requests" in page
+    for key, metric in (
+        ("disk_written_bytes", names.PROCESS_DISK_WRITTEN),
+        ("disk_read_bytes", names.PROCESS_DISK_READ),
+    ):
+        assert used[key] == now.service[metric.name, ()] > 0
+        assert _shown(words.size(used[key])) in page
+    assert _shown(words.size(now.status["monitor"]["file"]["free_bytes"])) in page
+    assert "TimeoutError 27 100.0 %" in page
+
+
+def test_the_monitor_itself(now: Instant) -> None:
+    """Events, workers and what was lost: page, API and exposition; at no moment more than was counted."""
+    page, counts = now.page("/monitor"), now.json("/api/monitor")["monitor"]["counts"]
+    assert counts["events"]["hour"] == now.counted(names.EVENTS) == 900
+    assert "Events counted OK 1 h: 900 24 h: 900" in page
+    workers = now.status["workers"]
+    assert workers["alive"] == now.service[names.WORKERS.name, ()]
+    assert workers["died"] == now.service[names.WORKER_DEATHS.name, ()]
+    assert f"{workers['alive']} reporting" in page
+    assert f"{workers['alive']} reporting, {workers['died']} died" in now.page("/")
+    assert f"{workers['alive']} reporting, {workers['died']} died" in now.terminal
+
+
+def test_accuracy(now: Instant) -> None:
+    """What labels say: one number and one interval on Health, Quality and Review, in the API and in the terminal."""
+    quality = now.json("/api/quality")["quality"]
+    (last, *_) = [view for view in quality["views"]["last"] if view["n"] == LABELS]
+    found = last["accuracy"]
+    assert found["value"] == pytest.approx(RIGHT / LABELS, abs=0)
+    low, high = (f"{100 * found[key]:.1f}" for key in ("low", "high"))
+    for path in ("/", "/quality", "/review"):
+        assert _shown(words.percent(found["value"])) in now.page(path), path
+        assert f"{low}–{high} %" in now.page(path), path
+    assert f"{100 * found['value']:.1f} %" in now.terminal
+    assert (quality["labelled"], quality["waiting"]) == (LABELS, WAITING)
+    assert f"{LABELS} labelled, {WAITING} waiting" in now.terminal
+    assert f"{WAITING} in the review queue" in now.page("/quality")
+    assert now.json("/api/models")["models"][0]["name"] == now.model["name"]
