@@ -321,6 +321,7 @@ STATEMENTS: dict[int, Statement] = {
         "a log, a page, a file or a representation.",
         (
             "serve/test_guard.py",
+            "integrations/test_scrapetoken.py",
             "groundtruth/test_feedback.py::test_a_token_is_required_where_there_is_one",
             "groundtruth/test_feedback.py::test_a_client_is_limited",
             "groundtruth/test_ids.py",

@@ -18,6 +18,7 @@ from modelwatch.events import CANCELLED
 from modelwatch.exposition import OPENMETRICS, TEXT
 from modelwatch.integrations.hostregistry import host_registry
 from modelwatch.integrations.routes import Routes
+from modelwatch.integrations.scrapetoken import REFUSAL, may_scrape
 from modelwatch.labels import name_of
 from modelwatch.record.monitor import Monitor
 from modelwatch.record.request import Request, current
@@ -214,12 +215,17 @@ if hasattr(os, "register_at_fork"):
 def metrics_app(monitor: Monitor, registry: Any = None) -> App:
     """Return the ASGI app that answers a scrape, off the event loop.
 
+    Where `$MODELWATCH_METRICS_TOKEN` is set, it answers who sends that as `Authorization: Bearer …`.
+
     registry : a prometheus_client registry to show beside the counts; by default the one in use by the host, if it
         uses one.
     """
 
     async def app(scope: Scope, receive: Receive, send: Send) -> None:  # noqa: ARG001 - ASGI
         headers = dict(scope["headers"])
+        if not may_scrape(headers.get(b"authorization", b"").decode("latin-1")):
+            await respond(send, 401, REFUSAL.encode(), [(b"content-type", b"application/json")])
+            return
         openmetrics = b"application/openmetrics-text" in headers.get(b"accept", b"")
         zipped = b"gzip" in headers.get(b"accept-encoding", b"")
         chosen = registry if registry is not None else host_registry()

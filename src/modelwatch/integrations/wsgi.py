@@ -10,6 +10,7 @@ from typing import Any
 from modelwatch.events import CANCELLED
 from modelwatch.exposition import OPENMETRICS, TEXT
 from modelwatch.integrations.hostregistry import host_registry
+from modelwatch.integrations.scrapetoken import REFUSAL, may_scrape
 from modelwatch.labels import name_of
 from modelwatch.names import UNMATCHED
 from modelwatch.record.monitor import Monitor
@@ -146,7 +147,11 @@ class _Body:
 
 
 def scrape(monitor: Monitor, environ: Environ, start_response: StartResponse, registry: Any = None) -> bytes:
-    """Answer a scrape: start the response and return its body."""
+    """Answer a scrape: start the response and return its body; with `$MODELWATCH_METRICS_TOKEN` to who sends that."""
+    if not may_scrape(environ.get("HTTP_AUTHORIZATION", "")):
+        headers = [("content-type", "application/json"), ("content-length", str(len(REFUSAL)))]
+        start_response("401 Unauthorized", headers)
+        return b"" if environ.get("REQUEST_METHOD") == "HEAD" else REFUSAL.encode()
     openmetrics = "application/openmetrics-text" in environ.get("HTTP_ACCEPT", "")
     body = monitor.metrics(openmetrics=openmetrics, registry=registry if registry is not None else host_registry())
     headers = [("content-type", OPENMETRICS if openmetrics else TEXT), ("vary", "accept, accept-encoding")]
