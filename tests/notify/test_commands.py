@@ -15,6 +15,7 @@ from modelwatch.errors import ConfigError
 from modelwatch.groundtruth.database import Database
 from modelwatch.notify.alert import Alert
 from modelwatch.notify.alertmanager import Handover
+from modelwatch.notify.commands import acknowledge, silence
 from modelwatch.notify.notifier import Notifier
 from notify.receivers import Web, web
 
@@ -83,7 +84,7 @@ def test_acknowledge_and_silence_from_the_shell(tmp_path: Path) -> None:
     done = run("acknowledge", "HighErrorRate", "--model", "sentiment", "--by", "ann", config=config)
     assert (done.returncode, done.stdout) == (0, "HighErrorRate: 1 acknowledged\n")
     assert notifier.outbox.known()[0].acknowledged_by == "ann"
-    assert run("acknowledge", "Other", config=config).returncode == 1
+    assert run("acknowledge", "ServiceDown", config=config).returncode == 1
     done = run(
         "silence",
         "model=sentiment",
@@ -106,6 +107,15 @@ def test_acknowledge_and_silence_from_the_shell(tmp_path: Path) -> None:
         done = run(*wrong, config=config)
         assert (done.returncode, done.stderr.count("\n")) == (2, 1)
     database.close()
+
+
+def test_an_alert_that_there_is_not_is_told(tmp_path: Path) -> None:
+    """A name that is misspelt would silence nothing: it is refused, with the one that was meant."""
+    config = written(tmp_path, "{}")
+    with pytest.raises(ConfigError, match="Did you mean 'HighErrorRate'"):
+        silence(config, ["alertname=HighErorRate"], "1h", "ann", "")
+    with pytest.raises(ConfigError, match="Did you mean 'HighErrorRate'"):
+        acknowledge(config, "HighErorRate", "", "ann")
 
 
 def test_a_notifier_does_what_the_configuration_says(tmp_path: Path) -> None:

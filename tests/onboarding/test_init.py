@@ -229,3 +229,13 @@ def test_dates_are_no_features_and_decimal_commas_are_told(tmp_path: Path) -> No
     assert dict(found.features) == {"amount": "categorical", "language": "categorical"}
     assert any(note.startswith("signed: left out") for note in found.notes)
     assert any(note.startswith("amount: numbers with a decimal comma") for note in found.notes)
+
+
+def test_what_the_model_says_of_one_class_is_no_feature(tmp_path: Path) -> None:
+    """The probability of class 1 is neither a feature nor, where 0 is answered, the confidence."""
+    rows = "".join(f"{i};{i % 2};{0.9 if i % 2 else 0.1}\n" for i in range(200))
+    (tmp_path / "a.csv").write_text(f"age;y_pred;y_pred_proba\n{rows}")
+    found = of_data(tmp_path / "a.csv", {})
+    assert list(found.features) == ["age"]
+    assert any("y_pred_proba: left out" in note for note in found.notes)
+    assert any("name it with --label" in note for note in found.notes)

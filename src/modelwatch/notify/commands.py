@@ -7,6 +7,7 @@ import time
 from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 
+from modelwatch.catalogue import ALERTS
 from modelwatch.config import Config, load_config
 from modelwatch.configfields import did_you_mean, seconds
 from modelwatch.errors import ConfigError, ModelwatchError, fault
@@ -46,11 +47,19 @@ def send_test(config: Path, name: str) -> None:
         outcome = sender.send(notice, client)
         if not isinstance(outcome, Delivered):
             where = f"alerting.receivers.{name}"
-            raise ModelwatchError(fault(where, "answer", outcome.reason, "a message that is taken", "Correct it."))
+            raise ModelwatchError(
+                fault(where, "answer", outcome.reason, "a message that is taken", "See its address and key.")
+            )
 
 
 def acknowledge(config: Path, alert: str, model: str, by: str | None) -> int:
-    """Acknowledge what fires of a name and model; return how many alerts there are."""
+    """Acknowledge what fires of a name and model; return how many alerts there are.
+
+    Raises
+    ------
+    ConfigError   there is no alert of this name.
+    """
+    _must_be_known(alert, "alerts acknowledge")
     return _outbox(load_config(config, secrets=False)).acknowledge(alert, model, by or _me(), time.time())
 
 
@@ -59,7 +68,7 @@ def silence(config: Path, matches: Iterable[str], lasts: str, by: str | None, no
 
     Raises
     ------
-    ConfigError   a matcher or the duration cannot be read.
+    ConfigError   a matcher or the duration cannot be read, or there is no alert of the name.
     """
     values: dict[str, str] = {}
     for given in matches:
@@ -68,7 +77,14 @@ def silence(config: Path, matches: Iterable[str], lasts: str, by: str | None, no
             expected = "name=value such as alertname=HighErrorRate or model=sentiment"
             raise ConfigError(fault("alerts silence", "matcher", given, expected, "Write both."))
         values[name] = value
+    if "alertname" in values:
+        _must_be_known(values["alertname"], "alerts silence")
     return silenced(lambda: _outbox(load_config(config, secrets=False)), values, lasts, by or _me(), note, time.time())
+
+
+def _must_be_known(alert: str, where: str) -> None:
+    if alert not in ALERTS:
+        raise ConfigError(fault(where, "alert", alert, "the name of an alert", did_you_mean(alert, ALERTS, "alert")))
 
 
 def silenced(

@@ -26,6 +26,7 @@ ROLES = {
     "segment": ("segment",),
 }
 IDENTIFIERS = ("id", "uuid", "guid", "index", "row", "")
+OF_ONE_CLASS = re.compile(r"y_(score|prob).*|(.*_)?proba(_.*)?", re.IGNORECASE)
 MODEL_FILES = (".joblib", ".pkl", ".pickle")
 DATE = re.compile(r"\d{4}-\d\d-\d\d([T ][\d:.+Z-]+)?")
 COMMA_NUMBER = re.compile(r"[+-]?\d+,\d+")
@@ -199,7 +200,8 @@ def _profiled(
 ) -> Found:  # fmt: skip
     """Profile data, or `rows` in their place, and read task, classes and features from the profile."""
     identifiers = [column for column in data.columns if _is_identifier(column) and column not in roles.values()]
-    spare = [*identifiers, *filter(None, (roles["segment"],))]
+    outputs = [column for column in data.columns if OF_ONE_CLASS.fullmatch(column) and column not in roles.values()]
+    spare = [*identifiers, *outputs, *filter(None, (roles["segment"],))]
     measured = roles["label"] is not None and roles["label"] != answered
     label = roles["label"] if measured else None
     reference, notes = profile(
@@ -210,7 +212,15 @@ def _profiled(
         reference = replace(reference, labelled=0, right=0, calibration=None)
     if roles["prediction"] is None:
         notes.append(f"no column of predictions: the shares of classes are those of {answered!r}, the true labels")
+    elif roles["label"] is None:
+        notes.append(
+            "no column of true labels was found, so there is no objective for the accuracy: name it with --label"
+        )
     notes += [f"{column}: left out: it looks like an identifier" for column in identifiers]
+    notes += [
+        f"{column}: left out: it looks like what the model says of one class; --confidence, where it is of the answer"
+        for column in outputs
+    ]
     if reference.prediction is None:
         raise ConfigError(
             f"{path}: {answered!r} can be neither classes nor values; expected the answers of the model."
