@@ -164,17 +164,24 @@ def serve(
     port: Annotated[int, typer.Option(help="Port to listen on.", min=1, max=65_535)] = 8080,
     live: Annotated[Path | None, typer.Option(help="The live.db to read, instead of the configuration's.")] = None,
     prometheus: FromPrometheus = None,
+    pages_only: Annotated[
+        bool, typer.Option("--pages-only", help="Tell nobody: rules of a Prometheus and its Alertmanager do.")
+    ] = False,
 ) -> None:
     """Evaluate alerts and objectives, ask the service whether it answers, and show pages, API and metrics.
 
     Whoever reads needs the token in MODELWATCH_TOKEN, or one of the configuration, where there are any. With
-    --prometheus it only shows: rules of that Prometheus and its Alertmanager tell.
+    --prometheus it only shows: rules of that Prometheus and its Alertmanager tell. With --pages-only they tell, too,
+    and it shows the counts of this host, reviews, and counts the minutes in which the service answers.
     """
     from modelwatch.config import load_config
     from modelwatch.serve.run import serve as run_server
 
     try:
-        run_server(load_config(config), host=host, port=port, live=live, prometheus=prometheus, say=typer.echo)
+        run_server(
+            load_config(config), host=host, port=port, live=live, prometheus=prometheus, pages_only=pages_only,
+            say=typer.echo,
+        )  # fmt: skip
     except (StoreUnavailable, NewerFormat) as error:  # for ever
         fail(error)
 

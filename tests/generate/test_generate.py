@@ -134,3 +134,9 @@ def test_unknown_deadman() -> None:
     """A dead-man's receiver must be one of the receivers."""
     with pytest.raises(ConfigError, match="alerting.deadman: receiver is 'aliv'"):
         config_of(WHOLE.replace("deadman: alive", "deadman: aliv"))
+
+
+def test_one_mode_tells() -> None:
+    """The pages beside Alertmanager tell nobody themselves."""
+    services = yaml.safe_load(files_of(WHOLE)["docker-compose.yml"])["services"]
+    assert services["pages"]["command"][:3] == ["modelwatch", "serve", "--pages-only"]

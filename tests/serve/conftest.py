@@ -52,10 +52,10 @@ class House:
         """Write the configuration."""
         (self.folder / "modelwatch.yaml").write_text(config)
 
-    def serve(self) -> Parts:
+    def serve(self, *, pages_only: bool = False) -> Parts:
         """Return the parts of another `serve`; the test does their rounds."""
         config = load_config(self.folder / "modelwatch.yaml")
-        parts = Parts.of(config, clock=self.clock, ask=lambda _: self.answers)
+        parts = Parts.of(config, clock=self.clock, ask=lambda _: self.answers, pages_only=pages_only)
         parts.store.database.busy_s = 0.1
         self._made.append(parts)
         return parts

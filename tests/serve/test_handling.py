@@ -13,6 +13,7 @@ import pytest
 from alerts.life import requests
 from integrations.calling import Answer, call
 from modelwatch.notify.commands import acknowledge, end_silence, silence
+from modelwatch.notify.outbox import Outbox
 from modelwatch.serve.run import Parts, app_of
 from modelwatch.server.access import OPERATE, VIEW, Access
 from modelwatch.server.forms import REVIEWER, SESSION
@@ -22,6 +23,12 @@ from serve.conftest import CONFIG, URL, House
 HERE, ORIGIN = (b"host", b"localhost:8080"), (b"origin", b"http://localhost:8080")
 FORM, JSON = (b"content-type", b"application/x-www-form-urlencoded"), (b"content-type", b"application/json")
 ALERT, MODEL = "ServiceDown", "sentiment"
+
+
+def outbox(parts: Parts) -> Outbox:
+    """Return the outbox of a `serve` that tells."""
+    assert parts.notifier is not None
+    return parts.notifier.outbox
 
 
 class Person:
@@ -91,7 +98,7 @@ def test_an_alert_is_acknowledged_and_who_did_it_stands_there(parts: Parts, hous
     assert "<b>ann</b> looks after it" in page
     assert "began to fire" in page
     assert ann.cookies[REVIEWER] == "ann"
-    (known,) = [one for one in parts.notifier.outbox.known() if one.alert.name == ALERT]
+    (known,) = [one for one in outbox(parts).known() if one.alert.name == ALERT]
     assert known.acknowledged_by == "ann"
     assert acknowledge(house.folder / "modelwatch.yaml", ALERT, MODEL, "bob") == 1  # the command, and the page sees it
     assert "<b>bob</b> looks after it" in ann.open()
@@ -106,7 +113,7 @@ def test_a_silence_has_an_end_an_author_and_a_note_and_can_be_ended(parts: Parts
     assert "Silent</b> until" in page
     assert "(2\N{NO-BREAK SPACE}h left)" in page
     assert "we &lt;b&gt;know&lt;/b&gt;" in page
-    (held,) = parts.notifier.outbox.silences(house.clock.now())
+    (held,) = outbox(parts).silences(house.clock.now())
     assert (held.author, held.ends_at - held.starts_at) == ("ann", 7200)
     assert held.matches == {"alertname": ALERT, "model": MODEL}
     assert ann.press("unsilence").headers["location"].endswith("said=ended")
@@ -167,7 +174,7 @@ def test_a_form_from_elsewhere_or_of_another_session_does_nothing(parts: Parts) 
     assert post({**fields, "csrf": stolen}, ORIGIN) == post({**fields, "csrf": ""}, ORIGIN) == 403
     ann.cookies.pop(SESSION)
     assert post(fields, ORIGIN) == 403
-    assert not [one for one in parts.notifier.outbox.known() if one.acknowledged_by]
+    assert not [one for one in outbox(parts).known() if one.acknowledged_by]
     access = Access([(VIEW, "see")])
     page = call(app_of(parts, access), "/alerts", headers=[HERE, (b"authorization", b"Bearer see")]).body.decode()
     assert ALERT in page
@@ -213,4 +220,4 @@ def test_the_credentials_of_the_health_check_are_told_nobody(house: House) -> No
         answer = call(app, path, headers=[HERE])
         assert (path, answer.status, secret in answer.body.decode()) == (path, 200, False)
     assert URL in call(app, "/alerts", headers=[HERE]).body.decode()
-    assert secret not in repr([known.alert for known in parts.notifier.outbox.known()])
+    assert secret not in repr([known.alert for known in outbox(parts).known()])

@@ -105,7 +105,7 @@ def _service(context: Context) -> dict[str, Any]:
 def _pages(context: Context) -> dict[str, Any]:
     return {
         "image": f"{slug(context.config.service.name)}:latest",
-        "command": ["modelwatch", "serve", "--host", "0.0.0.0", "--port", str(PAGES_PORT)],  # noqa: S104
+        "command": ["modelwatch", "serve", "--pages-only", "--host", "0.0.0.0", "--port", str(PAGES_PORT)],  # noqa: S104
         "volumes": ["service_data:/data", "./modelwatch.yaml:/app/modelwatch.yaml:ro"],
         "environment": {"MODELWATCH_TOKEN": f"${{MODELWATCH_TOKEN:?{_asked('MODELWATCH_TOKEN')}}}"},
         "ports": _local(PAGES_PORT),

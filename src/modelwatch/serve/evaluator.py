@@ -27,6 +27,7 @@ from modelwatch.sources.kept import EVALUATOR, STATES, read_states
 logger = logging.getLogger("modelwatch")
 
 LEASES = 3.0  # times the interval: so long one that ended without a word keeps others from evaluating
+PAGES = "pages"  # the lease of one that evaluates for its pages alone
 Tell = Callable[[Sequence[Alert], float], None]
 
 
@@ -38,7 +39,9 @@ class Evaluator:
     config : its models, objectives and alerts.
     looks : of the host.
     store : where the states of alerts are kept, so that a restart changes nothing.
-    tell : called with all alerts that fire, and those that have just ended; must have kept them when it returns.
+    tell : called with all alerts that fire, and those that have just ended; must have kept them when it returns. None:
+        it evaluates for its own pages, since somebody else tells; it keeps no states, and never stands in the way of
+        one that tells.
     every_s : between two evaluations.
     """
 
@@ -47,7 +50,7 @@ class Evaluator:
         config: Config,
         looks: LiveLooks,
         store: Store,
-        tell: Tell,
+        tell: Tell | None,
         *,
         prober: Prober,
         minutes: Minutes,
@@ -64,6 +67,7 @@ class Evaluator:
         self.why_not = "it has not begun"
         self.store_fault = ""  # why the store did not answer the last round
         self.leads = False
+        self._counts = True  # the minutes in which the service answered: one at a time does
         self._me = secrets.token_hex(8)
         self._leads_until = float("-inf")  # monotonic: from then on another one may have evaluated
         self._states: dict[str, dict[str, AlertState]] | None = None  # None: they are to be read
@@ -122,14 +126,16 @@ class Evaluator:
         since_s = 0.0 if self._last_round is None else now - self._last_round
         self._last_round = now
         try:
-            self.minutes.saw(answers, looks, since_s)
+            if self._counts:
+                self.minutes.saw(answers, looks, since_s)
             self._say("counting a minute", "")
         except (sqlite3.Error, OSError, ModelwatchError) as error:  # locked, or not ours to write: alerts go on
             self._say("counting a minute", str(error) or repr(error))
         found = self._evaluated(looks, self._former_states() if self._states is None else self._states)
-        alerts = self.alerts(found)
-        self.tell(alerts, self.clock.now())
-        self._told = {alert.fingerprint for alert in alerts}
+        if self.tell is not None:
+            alerts = self.alerts(found)
+            self.tell(alerts, self.clock.now())
+            self._told = {alert.fingerprint for alert in alerts}
         self._keep({model: dict(one.evaluation.states) for model, one in found.items()})
         self._count(found)
         self.found = found
@@ -174,7 +180,7 @@ class Evaluator:
     def _former_states(self) -> dict[str, dict[str, AlertState]]:
         """Return the states that the last evaluation left; without any those of a monitor that ran all the time."""
         try:
-            kept = read_states(self.store)
+            kept = None if self.tell is None else read_states(self.store)
             if kept is not None:
                 return {model: dict(states) for model, states in kept.items()}
         except (ValueError, TypeError, AttributeError):
@@ -183,12 +189,19 @@ class Evaluator:
         return {name: dict(one.evaluation.states) for name, one in evaluate_host(self.config, counts).items()}
 
     def _keep(self, states: dict[str, dict[str, AlertState]]) -> None:
-        if states != self._states:
+        if states != self._states and self.tell is not None:
             self.store.set_value(STATES, json.dumps({model: dumped(each) for model, each in states.items()}))
         self._states = states
 
     def _take_lease(self) -> bool:
         """Return whether this one evaluates; what it knows of alerts is void if another one may have meanwhile."""
+        if self.tell is None:
+            self._counts = self.store.lease(PAGES, self._me, LEASES * self.every_s) and not self.store.is_leased(
+                EVALUATOR
+            )
+            if not self._counts:
+                self.minutes.forget()
+            return True
         asked = self.clock.monotonic()
         mine = self.store.lease(EVALUATOR, self._me, LEASES * self.every_s)
         if not mine or asked > self._leads_until:
@@ -200,7 +213,7 @@ class Evaluator:
     def _give_up_lease(self) -> None:
         try:
             if self.leads:
-                self.store.lease(EVALUATOR, self._me, 0.0)
+                self.store.lease(PAGES if self.tell is None else EVALUATOR, self._me, 0.0)
         except ModelwatchError as error:
             logger.info("modelwatch: the lease is not given back; it ends by itself", extra={"fault": str(error)})
 

@@ -23,7 +23,7 @@ from modelwatch.notify.alert import Alert
 from modelwatch.notify.commands import store_url
 from modelwatch.notify.heartbeat import Heartbeat
 from modelwatch.notify.notifier import Notifier
-from modelwatch.serve.evaluator import Evaluator
+from modelwatch.serve.evaluator import Evaluator, Tell
 from modelwatch.serve.gauges import page
 from modelwatch.serve.guard import check_bind
 from modelwatch.serve.looks import LiveLooks
@@ -60,7 +60,7 @@ class Parts:
     prober: Prober
     evaluator: Evaluator
     status: StatusSource
-    notifier: Notifier
+    notifier: Notifier | None = None
     heartbeat: Heartbeat | None = None
     reviews: Reviews | None = None
     _thread: threading.Thread | None = field(default=None, init=False)
@@ -75,11 +75,13 @@ class Parts:
         every_s: float | None = None,
         clock: SteadyClock | None = None,
         ask: Callable[[str], bool] = answers,
+        pages_only: bool = False,
     ) -> Parts:
         """Return the parts of a configuration.
 
         every_s : between two evaluations; by default 15 seconds, less where the configuration scales time.
         ask : tells whether a replica answers.
+        pages_only : nobody is told, and no heartbeat is sent: rules of a Prometheus and its Alertmanager do that.
 
         Raises
         ------
@@ -95,17 +97,12 @@ class Parts:
             live, looks.versions, config.service.replicas, clock, looks.minute_s, looks.spans,
             alone=store.database.engine_name == "sqlite",
         )  # fmt: skip
-        journal, notifier = Journal(), Notifier(config, store.database, clock)
-
-        def tell(alerts: Sequence[Alert], now: float) -> None:
-            notifier(alerts, now)
-            journal(alerts, now)
-
+        notifier = None if pages_only else Notifier(config, store.database, clock)
         evaluator = Evaluator(
-            config, looks, store, tell, prober=prober, minutes=minutes, clock=clock, every_s=every_s,
-            base_url=base_url,
+            config, looks, store, None if notifier is None else _telling(notifier, Journal()), prober=prober,
+            minutes=minutes, clock=clock, every_s=every_s, base_url=base_url,
         )  # fmt: skip
-        heartbeat = Heartbeat.of(config, lambda: bool(evaluator.known()), clock)
+        heartbeat = None if pages_only else Heartbeat.of(config, lambda: bool(evaluator.known()), clock)
         status = StatusSource.from_config(config, live, clock)
         reviews = Reviews(config, config.store, live, clock) if config.store else None
         return cls(config, live, clock, store, looks, prober, evaluator, status, notifier, heartbeat, reviews)
@@ -113,7 +110,8 @@ class Parts:
     def start(self) -> None:
         """Begin to ask and to evaluate."""
         self.prober.start()
-        self.notifier.start()
+        if self.notifier is not None:
+            self.notifier.start()
         if self.heartbeat is not None:
             self.heartbeat.start()
         self._thread = threading.Thread(target=self.evaluator.run, name="modelwatch-evaluator", daemon=True)
@@ -127,7 +125,8 @@ class Parts:
         self.evaluator.stop()
         if self._thread is not None:
             self._thread.join(STOP_S)
-        self.notifier.stop()
+        if self.notifier is not None:
+            self.notifier.stop()
         with suppress(sqlite3.Error, OSError, ModelwatchError):
             self.evaluator.minutes.close()
         if self.reviews is not None:
@@ -135,6 +134,14 @@ class Parts:
         self.looks.close()
         self.status.close()
         self.store.close()
+
+
+def _telling(*those: Tell) -> Tell:
+    def tell(alerts: Sequence[Alert], now: float) -> None:
+        for each in those:
+            each(alerts, now)
+
+    return tell
 
 
 class Journal:
@@ -175,9 +182,10 @@ def app_of(parts: Parts, access: Access | str | None = None) -> App:
         return page(parts.evaluator, told.objectives(), config.time_scale, openmetrics=openmetrics)
 
     def pages(hosts: Sequence[str]) -> App:
+        handling = None if parts.notifier is None else Handling.of(config, parts.store, parts.clock.now)
         return pages_app(
             told.status, Desk(parts.reviews.all) if parts.reviews else None, hosts=hosts,
-            handling=Handling.of(config, parts.store, parts.clock.now), settings=told.settings,
+            handling=handling, settings=told.settings,
             history=HistorySource(parts.live, parts.looks.objectives, config.time_scale, parts.clock),
         )  # fmt: skip
 
@@ -222,11 +230,15 @@ class Running:
     ----------
     live : the `live.db`; None: that of the configuration.
     url : of its pages, for links.
+    pages_only : see `Parts.of`.
 
     `end` is called when it cannot go on, and `fault` says why.
     """
 
-    def __init__(self, config: Config, live: Path | None, url: str, access: Access | None) -> None:
+    def __init__(
+        self, config: Config, live: Path | None, url: str, access: Access | None, *, pages_only: bool = False
+    ) -> None:
+        self.pages_only = pages_only
         self.config, self.live, self.url, self.access = config, live or config.live, url, access
         self.opening = Opening(store_url(config, self.live))
         self.fault: ModelwatchError | None = None
@@ -256,7 +268,7 @@ class Running:
         self._thread.start()
 
     def _begin(self) -> None:
-        parts = Parts.of(self.config, self.live, base_url=self.url)
+        parts = Parts.of(self.config, self.live, base_url=self.url, pages_only=self.pages_only)
         app = app_of(parts, self.access)
         parts.start()
         self._parts, self._app = parts, app
@@ -293,11 +305,13 @@ def serve(
     port: int,
     live: Path | None = None,
     prometheus: str | None = None,
+    pages_only: bool = False,
     say: Callable[[str], None] = print,
 ) -> None:
     """Run until it is interrupted.
 
     prometheus : address of the one whose counts are shown, instead of those of this host; nothing is told then.
+    pages_only : nobody is told; the counts are those of this host.
 
     Raises
     ------
@@ -322,13 +336,15 @@ def serve(
     app: App
     with listening(host, port) as sockets:
         if prometheus is None:
-            runs = app = Running(config, live, url, access)
+            runs = app = Running(config, live, url, access, pages_only=pages_only)
             lines.append(f"metrics    {address}/metrics")
         else:
             from modelwatch.sources.prometheus import Client
 
             runs = Watching(config, Client(prometheus))
             app = app_on(runs, access)
+        if pages_only:
+            lines.append("notices    none from here: Prometheus and Alertmanager tell")
         server = uvicorn.Server(uvicorn.Config(app, log_level="warning", server_header=False, proxy_headers=False))
         _run(runs, server, sockets, lambda: say("\n".join(lines)))
 
