@@ -31,6 +31,7 @@ from modelwatch.slo import (
     slos_of,
 )
 from modelwatch.slo.burn import LEAST_BAD
+from modelwatch.slo.objectives import burn_notes
 from modelwatch.sources.evaluated import slo_table
 from modelwatch.tally import Tally
 
@@ -122,6 +123,11 @@ def test_an_unreachable_factor_is_rescaled_and_said() -> None:
     assert burn_rules(0.15)[1].note == ""  # 6 times 15 % is just reachable
 
 
+def test_a_period_of_hours_has_no_warning() -> None:
+    """In half a day no slow burn spends a fifth of the budget before the period ends: only pages are left, or nothing."""
+    assert not [rule for rule in burn_rules(0.01, period_s=DAY / 2) if rule.severity == "warning"]
+
+
 def test_an_objective_too_low_to_page_is_refused() -> None:
     """An error objective of 0.3: half of the budget is the usual state. The message names the field."""
     config = config_of("{error_rate: {objective: 0.3}}")
@@ -135,6 +141,9 @@ def test_a_model_that_is_often_wrong_has_an_objective() -> None:
     names = [rule.name for rule in rules_of(config, MODEL)]
     assert "LowModelAccuracy" in names
     assert "SLOBurnRate" not in names
+    assert burn_notes(config.model(MODEL)) == [
+        "models.sentiment.slos.accuracy: no burn rate: 0.3 is too often wrong to burn; the accuracy itself alerts"
+    ]
 
 
 # -- forecasts ---------------------------------------------------------------------------------------------------------
@@ -147,6 +156,7 @@ def test_forecast_goldens() -> None:
     assert forecast(0.6, 1.0, 30 * DAY).words == "not at this rate"
     assert forecast(0.6, None, 30 * DAY).expected_s is None
     assert forecast(-0.1, 0.5, 30 * DAY).words == "spent"
+    assert forecast(0.01, 10.0, 30 * DAY).words == "in 43 minutes"
 
 
 def test_forecast_has_a_range() -> None:
@@ -242,6 +252,7 @@ def test_held_up_to() -> None:
     slow = [("/p", 0.9, None, None, "a", 0.9, None)]
     minutes = [counts_of(fast * 60), counts_of(fast * 120 + slow * 6), counts_of(fast * 200 + slow * 40)]
     assert held_up_to(minutes) == pytest.approx(126 / 60)
+    assert held_up_to(minutes[::-1]) == pytest.approx(126 / 60)
     assert held_up_to([counts_of([])]) is None
 
 
@@ -279,6 +290,14 @@ def test_sums_before_division() -> None:
     assert list(status.by_day[-2:]) == pytest.approx([0.04, 0.0])
     assert status.by_day[0] is None
     assert len(status.by_day) == 30
+
+
+def test_a_throughput_says_what_was_held() -> None:
+    """The busiest minute of the last hour that held latency and errors; another objective has none."""
+    found = looked([(1200, 0)], "{throughput: {}, latency: {threshold: 500ms}, error_rate: {objective: 0.99}}")
+    by_kind = {one.kind: one for one in slos_of(config_of("{throughput: {}, error_rate: {}}").models[MODEL])}
+    assert slo_status(by_kind["throughput"], found).held == pytest.approx(1200 / 60)
+    assert slo_status(by_kind["error_rate"], found).held is None
 
 
 def test_spent_budget_is_negative_and_broken() -> None:
