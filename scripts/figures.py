@@ -35,8 +35,8 @@ LABELS = """
 | what becomes of it: matched, duplicate, conflict, late; the same code for SQLite and PostgreSQL; \
 whether the file that was written still lies at its path |
 | `label()` | {label}, {label_ratio} \
-| to the thread that writes and back, two changes of thread: the caller waits five seconds at most however long \
-a disk or a server hangs, and callers at once share one commit |
+| who writes it: its caller, who waits anyway, where a file has nothing else to do; else the thread that writes, \
+and callers at once share one commit |
 
 It does not grow with what is stored, but for the pages that are not in memory: {small} with a few thousand samples.
 A label beside others costs less: four processes with four callers each store {together} a second.

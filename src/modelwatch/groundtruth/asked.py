@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import threading
+from collections import deque
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
 if TYPE_CHECKING:
-    from modelwatch.groundtruth.store import Labelled, TrueLabel
+    from modelwatch.groundtruth.kinds import Labelled, TrueLabel
 
 
 class Asked:
@@ -45,3 +46,45 @@ class Asked:
             self.answers, self.error = answers, error
             self.done.set()
             return not self.gone
+
+
+class Queue:
+    """Those that wait, the first first; and, of one transaction, those that are being written."""
+
+    def __init__(self) -> None:
+        self._waiting: deque[Asked] = deque()
+        self.taken: list[Asked] = []
+
+    def __len__(self) -> int:
+        return len(self._waiting)
+
+    def labels(self) -> int:
+        """Return how many labels wait or are being written."""
+        return sum(len(asked.labels) for asked in [*list(self._waiting), *self.taken])
+
+    def add(self, asked: Asked) -> None:
+        """Let one more wait."""
+        self._waiting.append(asked)
+
+    def take(self, most: int) -> list[Asked]:
+        """Take those that are to be written, until they have so many labels, or more; whoever has gone away is left."""
+        self.taken, number = [], 0
+        while self._waiting and number < most:
+            asked = self._waiting.popleft()
+            if asked.take():
+                self.taken.append(asked)
+                number += len(asked.labels)
+        return self.taken
+
+    def put_back(self) -> None:
+        """Let those that were taken wait again, in front, until their callers go away."""
+        for asked in reversed(self.taken):
+            asked.put_back()
+            self._waiting.appendleft(asked)
+        self.taken = []
+
+    def refuse(self, error: BaseException) -> None:
+        """Tell those that were taken what is wrong."""
+        for asked in self.taken:
+            asked.answer([], error)
+        self.taken = []

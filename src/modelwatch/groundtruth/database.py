@@ -19,8 +19,7 @@ from sqlalchemy.exc import TimeoutError as PoolTimeout
 from sqlalchemy.pool import QueuePool
 
 from modelwatch.errors import ConfigError, MissingExtra, StoreUnavailable, fault
-from modelwatch.groundtruth import migrations
-from modelwatch.groundtruth.prepared import as_sqlalchemy
+from modelwatch.groundtruth import migrations, transactions
 from modelwatch.store.live import FileId, drop_log, file_id, log_of
 
 Answer = TypeVar("Answer")
@@ -30,9 +29,6 @@ CONNECT_S = 5
 SILENT_S = 10
 STATEMENT_S = 60
 MEETINGS = 8  # how often a transaction that met another one is tried again
-LOG_PAGES = 2000  # of a file's log; the label that makes it longer writes them to their places, which takes a while
-BEGIN = "modelwatch.begin"  # how the next transaction of a connection to SQLite begins
-QUICK = "modelwatch.quick"  # whether commits of a connection to SQLite wait for the disk no more
 MEMORY = (None, "", ":memory:")
 PASSING = "See that it runs and may be written; a service tries again by itself."
 _FOREIGN = "Move the file away, or name another in the configuration."
@@ -161,13 +157,15 @@ class Database:
         except IndexError:
             connection = (opened.engine if writes else opened.reading).connect()
         try:
-            connection.info[BEGIN] = "BEGIN IMMEDIATE" if writes else "BEGIN"
             if self.engine_name == "sqlite":
-                _wait_for_disk(connection, quick=quick)
-            with connection.begin():
-                if quick and self.engine_name == "postgresql":
-                    connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                transactions.begin(connection, writes=writes, quick=quick)
                 answer = work(connection)
+                transactions.commit(connection)
+            else:
+                with connection.begin():
+                    if quick:
+                        connection.exec_driver_sql("SET LOCAL synchronous_commit = off")
+                    answer = work(connection)
         except BaseException:
             connection.close()
             raise
@@ -285,8 +283,8 @@ def _engine(url: URL, where: str, busy_s: float) -> Engine:
     except (NoSuchModuleError, ImportError):
         raise MissingExtra("store: psycopg is not installed. Run: pip install 'modelwatch[postgres]'") from None
     if url.get_backend_name() == "sqlite":
-        event.listen(engine, "connect", lambda db, _: _closing(db, _prepare_sqlite, where))
-        event.listen(engine, "begin", _begin_sqlite)
+        event.listen(engine, "connect", lambda db, _: _closing(db, transactions.prepare, where))
+        event.listen(engine, "begin", transactions.join)
     else:
         event.listen(engine, "connect", lambda db, _: _closing(db, _prepare_postgres, busy_s))
     return engine
@@ -299,37 +297,6 @@ def _closing(db: Any, prepare: Callable[[Any, Any], None], argument: object) -> 
     except BaseException:
         db.close()
         raise
-
-
-def _prepare_sqlite(db: Any, where: str) -> None:
-    """Refuse a newer file before anything is written, then let every commit reach the disk."""
-    db.isolation_level = None  # transactions are begun by us
-    if db.execute("SELECT 1 FROM sqlite_master WHERE name = 'modelwatch_store'").fetchone():
-        found = db.execute("SELECT value FROM modelwatch_store WHERE name = 'layout'").fetchone()
-        migrations.check(int(found[0]) if found else 0, where)
-    else:
-        db.execute("PRAGMA auto_vacuum=INCREMENTAL")  # works before the first table only
-    db.execute("PRAGMA journal_mode=WAL")
-    db.execute("PRAGMA synchronous=FULL")
-    db.execute(f"PRAGMA journal_size_limit={LOG_PAGES * 4096}")
-    db.execute(f"PRAGMA wal_autocheckpoint={LOG_PAGES}")
-
-
-def _begin_sqlite(connection: Connection) -> None:
-    begin = connection.info.get(BEGIN, "BEGIN IMMEDIATE")
-    db: Any = connection.connection.dbapi_connection
-    try:
-        db.execute(begin)
-    except connection.dialect.loaded_dbapi.Error as error:
-        raise as_sqlalchemy(connection, begin, error) from error
-
-
-def _wait_for_disk(connection: Connection, *, quick: bool) -> None:
-    """Let the next commits wait until they are on the disk, or not; the connection remembers which."""
-    if connection.info.get(QUICK, False) is not quick:
-        db: Any = connection.connection.dbapi_connection
-        db.execute(f"PRAGMA synchronous={'NORMAL' if quick else 'FULL'}")
-        connection.info[QUICK] = quick
 
 
 def _prepare_postgres(db: Any, busy_s: float) -> None:

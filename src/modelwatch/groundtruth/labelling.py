@@ -9,8 +9,9 @@ from typing import Any
 from sqlalchemy import Connection, Table, bindparam, select
 from sqlalchemy.dialects import postgresql, sqlite
 
+from modelwatch.groundtruth.kinds import Added, Labelled, Retention, Sample, State, TrueLabel, as_json, from_json
 from modelwatch.groundtruth.prepared import Prepared
-from modelwatch.groundtruth.store import YOUNG_S, Added, Labelled, Retention, Sample, State, TrueLabel, as_json
+from modelwatch.groundtruth.store import YOUNG_S
 from modelwatch.groundtruth.tables import audit, labels, samples, state
 
 TICK_S = 1e-6
@@ -325,10 +326,10 @@ def entry_of(
 
 
 def _answer(row: Row, answered: State, text: str, *, first: bool = False) -> Labelled:
-    label = json.loads(text)
+    label = from_json(text)
     if row["model"] is None:
         return Labelled(row["request_id"], answered, label, early=True)
-    prediction = json.loads(row["prediction"])
+    prediction = from_json(row["prediction"])
     return Labelled(
         request_id=row["request_id"],
         state=answered,

@@ -33,13 +33,12 @@ class Prepared:
         DBAPIError   as `Connection.execute` does.
         """
         text, names = self._compiled.get(connection.dialect.name) or self._compile(connection)
-        given: list[Any] = list(rows) if names is None else [[row[name] for name in names] for row in rows]
         cursor = connection.connection.cursor()
         try:
-            if len(given) > 1:
-                cursor.executemany(text, given)
+            if len(rows) > 1:
+                cursor.executemany(text, [_given(row, names) for row in rows])
                 return []
-            cursor.execute(text, given[0])
+            cursor.execute(text, _given(rows[0], names))
             return list(cursor.fetchall()) if cursor.description else []
         except connection.dialect.loaded_dbapi.Error as error:
             raise as_sqlalchemy(connection, text, error) from error
@@ -50,6 +49,11 @@ class Prepared:
         compiled: Any = self._make(connection.dialect.name).compile(dialect=connection.dialect)  # type: ignore[attr-defined]
         found = self._compiled[connection.dialect.name] = (str(compiled), compiled.positiontup)
         return found
+
+
+def _given(row: Mapping[str, Any], names: Sequence[str] | None) -> Any:
+    """Return values as the driver takes them."""
+    return row if names is None else [row[name] for name in names]
 
 
 def as_sqlalchemy(connection: Connection, text: str, error: Exception) -> BaseException:

@@ -2,145 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import math
-import re
 import secrets
 import threading
 import time
-from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Callable, Sequence
 from functools import partial
 from typing import TYPE_CHECKING, Literal
 
 from modelwatch.errors import MissingExtra
+from modelwatch.groundtruth.kinds import RETENTION_S, Added, Labelled, Retention, Sample, TrueLabel
 
 if TYPE_CHECKING:
     from modelwatch.groundtruth.database import Database
     from modelwatch.groundtruth.deploys import Deploy
     from modelwatch.groundtruth.views import Counts, Rows, Written
 
-State = Literal["matched", "duplicate", "conflict", "late", "not_sampled", "unknown_id"]
+__all__ = ["RETENTION_S", "Added", "Labelled", "Retention", "Sample", "Store", "TrueLabel"]
 
-RETENTION_S = 90 * 86400.0
 RETENTION = "retention:"  # of a model, in the values of the store
 RETENTION_READ_S = 60.0
 YOUNG_S = 600.0  # a sample is in the store by then
-REQUEST_ID = re.compile(r"[0-9a-f]{32}")
-
-
-@dataclass(frozen=True, slots=True)
-class Sample:
-    """A prediction kept for review.
-
-    request_id : 32 hexadecimal digits, lower case.
-    predicted_at : Unix seconds.
-    inclusion : probability with which it was chosen, 0 < inclusion <= 1.
-    input, features : what a reviewer is shown.
-
-    Raises
-    ------
-    ValueError   the id, the time, the prediction or the inclusion is none.
-    """
-
-    request_id: str
-    model_name: str
-    model_version: str
-    endpoint: str
-    predicted_at: float
-    prediction: str | float
-    confidence: float | None = None
-    segment: str | None = None
-    inclusion: float = 1.0
-    input: str | None = None
-    features: Mapping[str, object] | None = None
-
-    def __post_init__(self) -> None:
-        if not REQUEST_ID.fullmatch(self.request_id):
-            raise ValueError("request_id: expected 32 hexadecimal digits")
-        if not math.isfinite(self.predicted_at):
-            raise ValueError(f"predicted_at: {self.predicted_at!r}; expected Unix seconds")
-        if not 0 < self.inclusion <= 1:
-            raise ValueError(f"inclusion: {self.inclusion!r}; expected more than 0 and at most 1")
-        as_json(self.prediction)
-
-
-@dataclass(frozen=True, slots=True)
-class TrueLabel:
-    """What somebody says is the truth about a request whose id is genuine.
-
-    at : Unix seconds when it was said; None: now. Only an import needs it. A time to come is taken for now.
-    issued_at : when the id was handed out, if known.
-    sampled : True: surely chosen for review; False: surely not; None: nobody can tell yet.
-
-    Raises
-    ------
-    ValueError   the id or the label is none.
-    """
-
-    request_id: str
-    value: str | float
-    reviewer: str | None = None
-    at: float | None = None
-    issued_at: float | None = None
-    sampled: bool | None = None
-    note: str | None = None
-
-    def __post_init__(self) -> None:
-        if not REQUEST_ID.fullmatch(self.request_id):
-            raise ValueError("request_id: expected 32 hexadecimal digits")
-        if self.at is not None and not math.isfinite(self.at):
-            raise ValueError(f"at: {self.at!r}; expected Unix seconds")
-        as_json(self.value)
-
-
-@dataclass(frozen=True, slots=True)
-class Labelled:
-    """What became of a label.
-
-    first : it is the first label of a prediction that is known: the one, and only, to be counted by outcome.
-    early : the prediction is not in the store yet. When it comes, `Added.matched` of that call has it, with `first`.
-    right : whether the label is the prediction; None where the prediction is a number, or not known.
-    """
-
-    request_id: str
-    state: State
-    label: str | float
-    first: bool = False
-    early: bool = False
-    right: bool | None = None
-    model_name: str | None = None
-    model_version: str | None = None
-    segment: str | None = None
-    inclusion: float | None = None
-    prediction: str | float | None = None
-    confidence: float | None = None
-    predicted_at: float | None = None
-
-
-@dataclass(frozen=True, slots=True)
-class Added:
-    """What became of samples: how many were new, and the labels that had been waiting for them, to be counted now."""
-
-    new: int
-    matched: tuple[Labelled, ...] = ()
-
-
-@dataclass(frozen=True, slots=True)
-class Retention:
-    """For how long the samples of each model are kept, in seconds.
-
-    default_s : of models that nobody has spoken of.
-    """
-
-    default_s: float = RETENTION_S
-    by_model: Mapping[str, float] = field(default_factory=dict)
-
-    def of(self, model: str | None) -> float:
-        """Return it for a model; None: for what may be of any, so the longest."""
-        if model is None:
-            return max(self.by_model.values(), default=self.default_s)
-        return self.by_model.get(model, self.default_s)
 
 
 class Store:
@@ -434,17 +315,3 @@ class Store:
         from modelwatch.groundtruth.labelling import is_leased
 
         return self.database.read(lambda connection: is_leased(connection, name, self.clock()))
-
-
-def as_json(value: str | float) -> str:
-    """Return a prediction or a label as it is stored.
-
-    >>> as_json("positive"), as_json(3), as_json(0.5)
-    ('"positive"', '3.0', '0.5')
-    """
-    if isinstance(value, str):
-        return json.dumps(str(value))
-    number = float(value) + 0.0  # -0.0 is 0.0
-    if not math.isfinite(number):
-        raise ValueError(f"value: {number!r}; expected a text or a finite number")
-    return json.dumps(number)

@@ -12,7 +12,7 @@ from itertools import islice
 from pathlib import Path
 
 from modelwatch.errors import ModelwatchError, StoreUnavailable
-from modelwatch.groundtruth.asked import Asked
+from modelwatch.groundtruth.asked import Asked, Queue
 from modelwatch.groundtruth.store import Labelled, Sample, Store, TrueLabel
 from modelwatch.record import lifetime
 
@@ -52,12 +52,9 @@ class Writer:
         if max_bytes is None and store.database.engine_name == "sqlite":
             max_bytes = MOST_BYTES
         self.store, self.max_bytes, self.most_samples = store, max_bytes, most_samples
-        self.on_matched: list[
-            Callable[[Labelled], object]
-        ] = []  # called, in the thread, for a label that nobody counts: early, or its caller gone
-        self.on_minute: list[
-            Callable[[], object]
-        ] = []  # called, in the thread, once a minute and before the first sample
+        # called, in the thread: for a label that nobody counts, early, or its caller gone; once a minute, and first
+        self.on_matched: list[Callable[[Labelled], object]] = []
+        self.on_minute: list[Callable[[], object]] = []
         self.on_fault: list[Callable[[str, BaseException], object]] = []
         self.users = 0  # monitors that are not closed
         self.stored = 0  # samples
@@ -70,8 +67,7 @@ class Writer:
 
     def _renew(self) -> None:
         self._samples: deque[Sample] = deque()
-        self._asked: deque[Asked] = deque()
-        self._writing: list[Asked] = []  # taken from there
+        self._asked = Queue()
         self._drops: deque[str] = deque()  # not counted yet: append is atomic, whoever interrupts whom
         self._counting = threading.Lock()
         self._wake, self._stopping = threading.Event(), threading.Event()
@@ -79,9 +75,8 @@ class Writer:
         self._flushes = self._flushed = 0
         self._thread: threading.Thread | None = None
         self.io = threading.Lock()  # held while the store is at work, so that a fork does not happen then
-        self._rest_until = self._said_at = float("-inf")
+        self._rest_until = self._said_at = self._told_at = float("-inf")
         self._purge_at = time.monotonic() + PURGE_EVERY_S
-        self._told_at = float("-inf")
 
     @classmethod
     def of(cls, url: str, max_bytes: int | None = None) -> Writer:
@@ -140,15 +135,14 @@ class Writer:
         """
         if not labels:
             return []
-        waiting = sum(len(other.labels) for other in [*list(self._asked), *self._writing])
-        if waiting >= MOST_LABELS or not self._start():
+        if self._asked.labels() >= MOST_LABELS or not self._start():
             raise StoreUnavailable(f"store: more labels wait than {self.store.database.where!r} takes. Send it again.")
         until = time.monotonic() + timeout_s
         answers = self._label_here(labels, timeout_s)
         if answers is not None:
             return answers
         asked = Asked(labels)
-        self._asked.append(asked)
+        self._asked.add(asked)
         self._wake.set()
         if not asked.done.wait(until - time.monotonic()) and (known := asked.leave()) != "answered":
             raise StoreUnavailable(
@@ -166,16 +160,15 @@ class Writer:
         those of other processes for too long; and for a server, which may keep silent.
         """
         database = self.store.database
-        if self._asked or not self.kept or database.path is None or timeout_s <= database.busy_s:
-            return None
-        if not self.io.acquire(blocking=False):
+        soon = self.kept and not self._asked and database.path is not None and timeout_s > database.busy_s
+        if not (soon and self.io.acquire(blocking=False)):
             return None
         try:
             try:
                 return None if self._stopping.is_set() else self.store.label_many(labels)
             finally:
                 self.io.release()
-        except ModelwatchError as error:
+        except Exception as error:
             if isinstance(error, StoreUnavailable) and error.busy:
                 return None
             self._failed(error)
@@ -246,9 +239,8 @@ class Writer:
             except BaseException as error:  # noqa: BLE001 - the thread must go on
                 self._fault("store", error)
                 wait = REST_S
-        for asked in list(self._asked):  # they came too late
-            if asked.take():
-                asked.answer([], StoreUnavailable("store: it is closed. Send the label again."))
+        while self._asked.take(BATCH):  # they came too late
+            self._asked.refuse(StoreUnavailable("store: it is closed. Send the label again."))
         with self.io:
             self.store.close()
 
@@ -260,41 +252,24 @@ class Writer:
 
     def _write_labels(self) -> bool:
         """Write the labels of those who wait, in one transaction. Return whether they must be tried again."""
-        batch = self._writing = []
+        if not self._asked:
+            return False
         try:
-            self._take(batch)
-        except StoreUnavailable as error:
-            self._failed(error)
-            if error.busy:
-                for asked in reversed(batch):  # until their callers go away
-                    asked.put_back()
-                    self._asked.appendleft(asked)
-            else:
-                self._refuse(batch, error)
-            return error.busy
+            self._take()
         except BaseException as error:  # whatever it is: nobody waits in vain
-            self._refuse(batch, error)
+            if busy := isinstance(error, StoreUnavailable) and error.busy:
+                self._asked.put_back()
+            else:
+                self._asked.refuse(error)
             if not isinstance(error, ModelwatchError):
                 raise
             self._failed(error)
-        finally:
-            self._writing = []
+            return busy
         return False
 
-    def _refuse(self, batch: Sequence[Asked], error: BaseException) -> None:
-        for asked in batch:
-            asked.answer([], error)
-
-    def _take(self, batch: list[Asked]) -> None:
-        if not self._asked:
-            return
+    def _take(self) -> None:
         with self.io:
-            number = 0
-            while self._asked and number < BATCH:  # who came while another transaction was at work shares this one
-                asked = self._asked.popleft()
-                if asked.take():
-                    batch.append(asked)
-                    number += len(asked.labels)
+            batch = self._asked.take(BATCH)  # who came while another transaction was at work shares this one
             answers = self.store.label_many([label for asked in batch for label in asked.labels])
         if batch:
             self._succeeded()
@@ -303,6 +278,7 @@ class Writer:
             mine = list(islice(one, len(asked.labels)))
             if not asked.answer(mine):  # its caller counts nothing any more
                 self._tell_matched([labelled for labelled in mine if labelled.first])
+        self._asked.taken = []
 
     def _write_samples(self, *, flushing: bool) -> bool:
         """Write the samples that wait, some at a time. Return whether none is left of those that waited."""

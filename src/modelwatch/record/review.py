@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Any, NamedTuple
 from modelwatch.errors import ConfigError, ModelwatchError, UnknownLabel
 from modelwatch.events import LabelCount
 from modelwatch.groundtruth.ids import LENGTH, RAW, Signer, signer_of
+from modelwatch.groundtruth.kinds import REQUEST_ID, Sample, TrueLabel
 from modelwatch.groundtruth.sampling import Design, chance, halvings, seen_of, stratified, uncertainty, uniform
-from modelwatch.groundtruth.store import REQUEST_ID, Sample, TrueLabel
 from modelwatch.groundtruth.whose import models_of
 from modelwatch.groundtruth.writer import Writer
 from modelwatch.kernel import Kernel

@@ -13,7 +13,7 @@ from starlette.responses import RedirectResponse, Response
 from starlette.routing import Route
 
 from modelwatch.errors import ModelwatchError, UnknownLabel
-from modelwatch.groundtruth.store import REQUEST_ID
+from modelwatch.groundtruth.kinds import REQUEST_ID
 from modelwatch.server.answers import base_of, error_of, guarded, html, json_of
 from modelwatch.server.forms import (
     BY_BEARER,
