@@ -205,6 +205,15 @@ def test_a_step_that_is_missing_fails_the_drill(missing: str) -> None:
     )  # fmt: skip
 
 
+def test_a_watch_believes_an_evaluator_that_says_since_when() -> None:
+    """A look that comes late, on a busy machine, says when it began all the same."""
+    watch = Watch(list)
+    watch.take([Seen(ERRORS, "pending", beyond=True, since=99.0)], 101.0)
+    watch.take([Seen(ERRORS, "firing", beyond=True, since=104.5)], 109.0)
+    (span,) = watch.spans
+    assert (span.moved, span.pending, span.firing) == (101, 99, 104.5)
+
+
 def test_an_end_while_it_is_broken_fails_the_drill() -> None:
     """A receiver that is told of an end before the fault is off has been told wrongly, whatever it is told later."""
     good, early, never = (tried("errors") for _ in range(3))

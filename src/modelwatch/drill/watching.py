@@ -29,11 +29,12 @@ class Alert(NamedTuple):
 
 @dataclass(frozen=True)
 class Seen:
-    """An alert at one look: its state, and whether its value is beyond its limit."""
+    """An alert at one look: its state, whether its value is beyond its limit, and since when, where that is told."""
 
     alert: Alert
     state: str
     beyond: bool
+    since: float | None = None
 
 
 @dataclass
@@ -75,7 +76,8 @@ def seen_by_serve(url: str) -> list[Seen]:
         above = one["op"] in (">", ">=")
         beyond = None not in (value, limit) and (value >= limit if above else value <= limit)
         if one["state"] != "inactive" or beyond:  # what a worse one says already fires all the same
-            found.append(Seen(Alert(one["alert"], one["severity"], _about(one["labels"])), one["state"], beyond))
+            alert = Alert(one["alert"], one["severity"], _about(one["labels"]))
+            found.append(Seen(alert, one["state"], beyond, one["since"]))
     return found
 
 
@@ -137,9 +139,9 @@ class Watch:
                     span = self._open[alert] = Span(alert, now)
                     self.spans.append(span)
                 if one.state in ("pending", "firing"):
-                    span.pending = span.pending or now
+                    span.pending = span.pending or one.since or now
                 if one.state == "firing":
-                    span.firing = span.firing or now
+                    span.firing = span.firing or one.since or now
                 elif span.firing is not None:  # it waits to fire again: the former time is over
                     self._close(alert, now)
             for alert in [alert for alert in self._open if alert not in states]:
