@@ -5,6 +5,7 @@ from __future__ import annotations
 import asyncio
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
@@ -256,3 +257,18 @@ def test_importing_starts_nothing(tmp_path):
     )
     assert done.stdout == "1 False False\n"
     assert list(tmp_path.iterdir()) == []
+
+
+def test_a_store_without_its_extra_is_one_line(tmp_path: Path) -> None:
+    """A service that installed the core alone and has a store is told which extra it lacks, when it starts."""
+    path = tmp_path / "modelwatch.yaml"
+    path.write_text(
+        'service: {name: s}\nmodels: {m: {version: "1", task: regression}}\nstore: sqlite:///s.db\n', encoding="utf-8"
+    )
+    code = (
+        "import sys; sys.modules['sqlalchemy'] = None\nimport modelwatch\n"
+        "try:\n    modelwatch.Monitor.from_config(sys.argv[1])\n"
+        "except modelwatch.errors.MissingExtra as error:\n    print(error)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code, str(path)], capture_output=True, text=True, timeout=60)
+    assert done.stdout == "store: SQLAlchemy is not installed. Run: pip install 'modelwatch[store]'\n", done.stderr

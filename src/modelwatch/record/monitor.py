@@ -8,7 +8,7 @@ from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from modelwatch.errors import ConfigError, StoreUnavailable
+from modelwatch.errors import ConfigError, MissingExtra, StoreUnavailable
 from modelwatch.kernel import Kernel
 from modelwatch.labels import name_of
 from modelwatch.record.batch import columns_of
@@ -81,7 +81,8 @@ class Monitor:
 
         Raises
         ------
-        ConfigError   the file or the reference profile cannot be used; the message says what to do.
+        ConfigError    the file or the reference profile cannot be used; the message says what to do.
+        MissingExtra   the configuration has a store, and SQLAlchemy is not installed.
         """
         from modelwatch.config import load_config  # pydantic is loaded by those who read a file only
 
@@ -93,8 +94,12 @@ class Monitor:
         monitor = cls(chosen.name, chosen.version, schema, live=config.live, reference=reference)
         monitor._config = config
         if config.store:
-            from modelwatch.record.review import open_review  # SQLAlchemy is loaded by those who have a store
-
+            try:
+                from modelwatch.record.review import open_review  # SQLAlchemy is loaded by those who have a store
+            except ModuleNotFoundError as error:
+                if error.name != "sqlalchemy":
+                    raise
+                raise MissingExtra("store: SQLAlchemy is not installed. Run: pip install 'modelwatch[store]'") from None
             monitor.review = open_review(monitor, config.store, chosen)
         return monitor
 
