@@ -52,6 +52,7 @@ def test_the_recorded_day_names_its_incidents(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(1800)
 def test_a_tour_that_runs_now(tmp_path: Path) -> None:
     """A real tour of eleven minutes: its log, labels and incidents are files that a back-test takes as they are."""
     log = tmp_path / "day.jsonl"

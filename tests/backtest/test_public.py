@@ -52,6 +52,7 @@ def test_the_page_has_the_figures_of_nab(script: ModuleType) -> None:
 
 
 @pytest.mark.slow
+@pytest.mark.timeout(3600)
 def test_the_page_is_what_the_script_says(script: ModuleType, tmp_path: Path) -> None:
     """Both blocks, to the last figure."""
     folder = shared_data("nab.parquet").parent

@@ -21,7 +21,7 @@ Read: TypeAlias = Callable[[Sequence[str]], Iterator[Batch]]
 
 JSON = (".jsonl", ".ndjson", ".json", ".jsonl.gz", ".ndjson.gz")
 BUFFER = 65_536  # bytes; without, the whole file or whole columns of it are kept
-BATCH_ROWS = 131_072
+BATCH_ROWS = 65_536  # twice as many take a third more memory and no less time
 PART_ROWS = 1_000_000  # about as many rows are one part
 _WILD = frozenset("*?[")
 
