@@ -1,4 +1,4 @@
-.PHONY: demo test lint bench soak soak-full golden docs audit compat mutants screenshots
+.PHONY: demo test lint bench soak soak-full golden docs audit compat coverage mutants screenshots
 
 demo: ## the sentiment service under traffic; open the page it names. STACK=1: with Prometheus and Alertmanager
 	@bash scripts/setup.sh demo
@@ -32,6 +32,10 @@ audit: ## bandit, known vulnerabilities of the dependencies, and a bill of mater
 compat: ## wheel and sdist in clean environments; core tests with the oldest and newest dependencies, on every Python there is
 	@bash scripts/setup.sh test
 	@bash scripts/compat.sh
+
+coverage: ## every line and branch of the pure layers is reached by their own tests, or it fails and names those that are not
+	@bash scripts/setup.sh test
+	@bash scripts/coverage.sh
 
 mutants: ## how many small changes of the pure code the tests notice; hours. ONLY=src/modelwatch/slo/burn.py: one module
 	@bash scripts/setup.sh test
