@@ -136,3 +136,25 @@ def test_words_of_what_is_unknown_and_of_moments() -> None:
     assert amount(None, "ratio") == "unknown"
     assert amount(4.0, "times") == "4 times"
     assert window_words(5) == "5 seconds"
+
+
+def test_what_is_not_promised_has_no_rule() -> None:
+    """No latency objective: no slow requests; segments and slight doubts that are off have no rule either."""
+    found = rules("SegmentAccuracyLow: {warning: null}, ")
+    assert not [name for name, _ in found if name == "SegmentAccuracyLow"]
+    text = TEXT.replace("latency: {threshold: 500ms}, ", "").replace("{info: 0.10}", "{warning: null, info: 0.10}")
+    made = {(rule.name, rule.severity) for rule in rules_of(parse_config(text, environ={}), MODEL, REFERENCE)}
+    assert not {severity for name, severity in made if name == "HighLatencyP95"}
+    assert {severity for name, severity in made if name == "HighLowConfidencePredictions"} == {"info"}
+
+
+def test_a_model_of_numbers_has_no_rule_of_accuracy() -> None:
+    """Nothing is right or wrong of a regression."""
+    text = """
+service: {name: api, owner: ml}
+models:
+  sentiment: {version: "1", task: regression, features: {length: numeric}, slos: {latency: {}}}
+"""
+    made = {rule.name for rule in rules_of(parse_config(text, environ={}), MODEL)}
+    assert "HighErrorRate" in made
+    assert not made & {"LowModelAccuracy", "SegmentAccuracyLow"}
