@@ -4,7 +4,7 @@ set -euo pipefail
 cd -P "$(dirname "$0")/.."
 modules=("$@")
 [ $# -gt 0 ] || modules=("src/modelwatch/signals/*" "src/modelwatch/slo/*" "src/modelwatch/statistics/*" "src/modelwatch/alerts/*")
-tests="tests/stats tests/alerts tests/test_signals.py tests/test_slo.py tests/test_slotracker.py tests/test_quality.py tests/test_estimate.py tests/test_drift_data.py tests/test_drift_detectors.py tests/test_drift_explain.py"
+tests="tests/stats tests/alerts tests/test_signals.py tests/test_signals_compared.py tests/test_slo.py tests/test_slotracker.py tests/test_quality.py tests/test_estimate.py tests/test_drift_data.py tests/test_drift_detectors.py tests/test_drift_explain.py"
 least=${LEAST:-0.9} # of the mutants must be noticed
 place=build/mutants
 python=$PWD/.venv/bin/python

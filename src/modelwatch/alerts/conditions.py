@@ -110,8 +110,8 @@ class Clause:
 
 
 @dataclass(frozen=True)
-class All:
-    """Every part holds. The first part gives the labels; the others are joined on those that they share with it."""
+class _Parts:
+    """Conditions that are joined to one."""
 
     parts: tuple[Condition, ...]
 
@@ -123,6 +123,11 @@ class All:
     def clauses(self) -> Sequence[Clause]:
         """Return those of all parts."""
         return [clause for part in self.parts for clause in part.clauses()]
+
+
+@dataclass(frozen=True)
+class All(_Parts):
+    """Every part holds. The first part gives the labels; the others are joined on those that they share with it."""
 
     def evaluate(self, look: Look) -> Mapping[Key, Truth]:
         """Return what it says by the labels of the first part: false where any part is, whatever cannot be told."""
@@ -155,19 +160,8 @@ class All:
 
 
 @dataclass(frozen=True)
-class AnyOf:
+class AnyOf(_Parts):
     """At least one part holds, of the same labels."""
-
-    parts: tuple[Condition, ...]
-
-    @property
-    def lead(self) -> Clause:
-        """Return that of the first part."""
-        return self.parts[0].lead
-
-    def clauses(self) -> Sequence[Clause]:
-        """Return those of all parts."""
-        return [clause for part in self.parts for clause in part.clauses()]
 
     def evaluate(self, look: Look) -> Mapping[Key, Truth]:
         """Return what it says, by labels."""
