@@ -52,7 +52,7 @@ class Writer:
         if max_bytes is None and store.database.engine_name == "sqlite":
             max_bytes = MOST_BYTES
         self.store, self.max_bytes, self.most_samples = store, max_bytes, most_samples
-        # called, in the thread: for a label that nobody counts, early, or its caller gone; once a minute, and first
+        # called by the thread: for a label that nobody counts, early, or its caller gone; once a minute, and first
         self.on_matched: list[Callable[[Labelled], object]] = []
         self.on_minute: list[Callable[[], object]] = []
         self.on_fault: list[Callable[[str, BaseException], object]] = []
@@ -69,9 +69,8 @@ class Writer:
         self._samples: deque[Sample] = deque()
         self._asked = Queue()
         self._drops: deque[str] = deque()  # not counted yet: append is atomic, whoever interrupts whom
-        self._counting = threading.Lock()
         self._wake, self._stopping = threading.Event(), threading.Event()
-        self._ticket = threading.Condition()
+        self._counting, self._ticket = threading.Lock(), threading.Condition()
         self._flushes = self._flushed = 0
         self._thread: threading.Thread | None = None
         self.io = threading.Lock()  # held while the store is at work, so that a fork does not happen then
@@ -137,12 +136,13 @@ class Writer:
             return []
         if self._asked.labels() >= MOST_LABELS or not self._start():
             raise StoreUnavailable(f"store: more labels wait than {self.store.database.where!r} takes. Send it again.")
-        until = time.monotonic() + timeout_s
-        answers = self._label_here(labels, timeout_s)
-        if answers is not None:
-            return answers
-        asked = Asked(labels)
+        asked, until = Asked(labels), time.monotonic() + timeout_s
+        busy = self._label_here(asked, timeout_s)
+        if asked.done.is_set():
+            return asked.answers
         self._asked.add(asked)
+        if busy is not None:
+            self._failed(busy)
         self._wake.set()
         if not asked.done.wait(until - time.monotonic()) and (known := asked.leave()) != "answered":
             raise StoreUnavailable(
@@ -153,11 +153,11 @@ class Writer:
             raise asked.error
         return asked.answers
 
-    def _label_here(self, labels: Sequence[TrueLabel], timeout_s: float) -> list[Labelled] | None:
-        """Write labels in the thread of their caller; None where they are for the thread, since nobody is to wait long.
+    def _label_here(self, asked: Asked, timeout_s: float) -> StoreUnavailable | None:
+        """Write labels in the thread of their caller, unless they are for the other: nobody is to wait long here.
 
-        That is: while the store is at work, or others wait for it; when the last transaction failed, or this one meets
-        those of other processes for too long; and for a server, which may keep silent.
+        So neither while the store is at work or others wait for it, nor when it failed last, nor for a server, which
+        may keep silent. Returns what is told of a file that other processes keep busy: the thread goes on with it.
         """
         database = self.store.database
         soon = self.kept and not self._asked and database.path is not None and timeout_s > database.busy_s
@@ -165,14 +165,16 @@ class Writer:
             return None
         try:
             try:
-                return None if self._stopping.is_set() else self.store.label_many(labels)
+                if not self._stopping.is_set():
+                    asked.answer(self.store.label_many(asked.labels))
             finally:
                 self.io.release()
         except Exception as error:
             if isinstance(error, StoreUnavailable) and error.busy:
-                return None
+                return error
             self._failed(error)
             raise
+        return None
 
     def flush(self, timeout_s: float = 5.0) -> bool:
         """Wait until what was put so far is in the store; return False when it is not within `timeout_s` seconds."""
@@ -375,10 +377,8 @@ class Writer:
                 logger.debug("modelwatch: a listener of faults failed")
         if time.monotonic() - self._said_at >= QUIET_S:
             self._said_at = time.monotonic()
-            words = {
-                "where": where,
-                "fault": str(error) if isinstance(error, ModelwatchError) else type(error).__name__,
-            }
+            told = str(error) if isinstance(error, ModelwatchError) else type(error).__name__
+            words = {"where": where, "fault": told}
             logger.warning("modelwatch: the store of ground truth failed; the service goes on", extra=words)
 
     # -- fork ----------------------------------------------------------------------------------------------------------
