@@ -90,3 +90,13 @@ def test_a_column_with_gaps() -> None:
     values, at, missing, wrong = numbers(column)
     assert at is not None
     assert (values.tolist(), at.tolist(), missing, wrong) == ([1.0, 3.0], [0, 2], 1, 0)
+
+
+def test_columns_without_features_and_labels_that_are_all_right() -> None:
+    """A log of predictions alone has no features to count; where none is wrong, no row of wrong ones is made."""
+    kernel = Kernel(SCHEMA)
+    kernel.fold_columns({"prediction": ["a", "b"]}, {}, 2)
+    kernel.fold_outcomes(["x", "x"], np.array([True, True]))
+    assert rows(kernel, names.PREDICTIONS) == {("a",): 1, ("b",): 1}
+    assert rows(kernel, names.LABELS) == {("x", names.CORRECT): 2}
+    assert rows(kernel, names.FEATURE_INVALID) == {}

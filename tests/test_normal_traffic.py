@@ -90,3 +90,11 @@ def test_normal_hours_are_hardly_ever_unusual(base: float, most: float) -> None:
     found = [traffic_normal(hours, at).state for at in range(5 * WEEK_H, 8 * WEEK_H)]
     assert found.count("unusual") / len(found) <= most
     assert found.count("normal") + found.count("unusual") == len(found)
+
+
+def test_an_hour_that_was_never_counted_is_learned() -> None:
+    """After a week, and after weeks, with gaps at this very hour: no judgement, and why."""
+    week = {0: 10, 8 * 24: 12}
+    assert traffic_normal(week, 8 * 24).words == "this hour was not counted before"
+    weeks = {0: 10, 20 * 24 + 5: 12}
+    assert traffic_normal(weeks, 20 * 24 + 5).words == "this hour of the week was not counted before"

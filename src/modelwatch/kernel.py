@@ -99,7 +99,8 @@ class Kernel(FeatureKernel):
         predictions, confidences, thresholds = zip(*answers, strict=True)
         if self._predictions is not None:
             self._count_labels("prediction", names.PREDICTIONS, self.classes, self._predictions, predictions)
-        elif self._values is not None:
+        else:
+            assert self._values is not None
             self._observe("prediction", self._values, predictions, self._value_edges, self._value_floor)
         by_threshold: dict[float, list[Any]] = {}
         for confidence, given in zip(confidences, thresholds, strict=True):
@@ -268,7 +269,8 @@ class Kernel(FeatureKernel):
         self._count_labels("segment", names.SEGMENTS, self.segments, self._segments, segments)
         if self._predictions is not None:
             self._count_labels("prediction", names.PREDICTIONS, self.classes, self._predictions, predictions)
-        elif self._values is not None:
+        else:
+            assert self._values is not None
             self._observe("prediction", self._values, predictions, self._value_edges, self._value_floor)
         self._fold_confidence(confidences, self.schema.threshold)
 
