@@ -2,28 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
+from support import script
+
 ROOT = Path(__file__).resolve().parents[1]
 
 
 @pytest.fixture(scope="module")
-def coverage() -> Iterator[ModuleType]:
+def coverage() -> ModuleType:
     """The script of the page on ground truth."""
-    spec = importlib.util.spec_from_file_location("hajek_coverage", ROOT / "simulations" / "hajek_coverage.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return script("simulations/hajek_coverage.py")
 
 
 @pytest.mark.parametrize("design", ["uncertainty", "stratified"])

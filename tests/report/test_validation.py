@@ -2,30 +2,20 @@
 
 from __future__ import annotations
 
-import importlib.util
-import sys
-from collections.abc import Iterator
 from pathlib import Path
 from types import ModuleType
 
 import pytest
 
-from support import shared_data
+from support import script, shared_data
 
 ROOT = Path(__file__).resolve().parents[2]
 
 
 @pytest.fixture
-def validation() -> Iterator[ModuleType]:
+def validation() -> ModuleType:
     """The script of the page."""
-    spec = importlib.util.spec_from_file_location("validation", ROOT / "simulations" / "validation.py")
-    assert spec is not None
-    assert spec.loader is not None
-    module = importlib.util.module_from_spec(spec)
-    sys.modules[spec.name] = module
-    spec.loader.exec_module(module)
-    yield module
-    del sys.modules[spec.name]
+    return script("simulations/validation.py")
 
 
 def test_no_number_differs(validation: ModuleType) -> None:
