@@ -111,7 +111,8 @@ def _largest_gap(many: Floats, few: Floats) -> float:
     before = (_kept_steps if n <= KEPT_STEPS else _steps)(n)  # of equal values the last has all steps, the first none
     above = upto / m - before
     below = many.searchsorted(few, "left") / m - before if is_shared else above
-    return max(float(below.max()), 1 / n - float(above.min()), 0.0)
+    gap = max(float(below.max()), 1 / n - float(above.min()))
+    return gap if gap * m * n > 0.5 else 0.0  # a gap is a multiple of 1 / (m n): less is rounding
 
 
 def _steps(n: int) -> Floats:
