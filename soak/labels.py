@@ -19,6 +19,8 @@ from soak.ledger import Report, wait_until
 
 CALLERS = 4
 APART = 1_000_000  # ids of one trial
+TRIALS = 1000  # three minutes
+SOAKED = 0.3  # of the scale: `make soak` makes all trials, too
 
 
 def label_for_ever(url: str, trial: int) -> None:
@@ -52,7 +54,7 @@ def is_whole(store: Store) -> bool:
 
 def kills(report: Report, scale: float) -> None:
     """Statement 47: workers killed at random moments while four threads of each label."""
-    trials, chance = max(20, int(1000 * scale)), random.Random(47)
+    trials, chance = TRIALS if scale >= SOAKED else max(20, int(TRIALS * scale)), random.Random(47)
     acknowledged: set[str] = set()
     with tempfile.TemporaryDirectory() as folder:
         url = f"sqlite:///{Path(folder, 'truth.db')}"
