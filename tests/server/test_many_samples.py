@@ -14,7 +14,6 @@ from server.test_pages import told
 from server.test_review import Browser, Host
 
 MANY = 1_000_000
-QUICK_S = 0.05
 FILL = """
 WITH RECURSIVE n(i) AS (SELECT 1 UNION ALL SELECT i + 1 FROM n WHERE i < ?)
 INSERT INTO samples (request_id, model, version, predicted_at, prediction, confidence, inclusion, revisions, counted, input)
@@ -36,6 +35,15 @@ def host(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Host]:
     made.monitor.close()
 
 
+@pytest.fixture(scope="module")
+def reading_all(host: Host) -> float:
+    """Return the seconds in which all samples can be read: the measure of what must not depend on how many there are."""
+    with sqlite3.connect(host.store.database.path or "") as connection:
+        took = quickest(lambda: connection.execute("SELECT sum(length(input)) FROM samples").fetchall())
+    connection.close()
+    return took
+
+
 def quickest(work: Callable[[], object]) -> float:
     """Return the seconds that it takes, the least of five: others use this machine, too."""
     took = []
@@ -46,13 +54,13 @@ def quickest(work: Callable[[], object]) -> float:
     return min(took)
 
 
-def test_the_next_sample_comes_at_once(host: Host) -> None:
-    """Claimed, labelled, skipped and taken back through the desk, each in less than 50 ms, and each time another one."""
+def test_the_next_sample_comes_at_once(host: Host, reading_all: float) -> None:
+    """Claimed, labelled and taken back through the desk without a look at all of them, and each time another one."""
     turn = host.desk.turn("m", "ann")
     assert turn.sample is not None
-    assert turn.sample.input == "text 1"
-    assert quickest(lambda: host.desk.turn("m", "ann")) < QUICK_S
-    assert quickest(lambda: host.desk.turn("m", f"reviewer {time.perf_counter()}")) < QUICK_S
+    assert turn.sample.input
+    assert quickest(lambda: host.desk.turn("m", "ann")) < reading_all / 2
+    assert quickest(lambda: host.desk.turn("m", f"reviewer {time.perf_counter()}")) < reading_all / 2
     seen = set()
 
     def label() -> None:
@@ -61,20 +69,20 @@ def test_the_next_sample_comes_at_once(host: Host) -> None:
         seen.add(held.input)
         assert host.desk.label("m", "eve", held.request_id, "negative") == "matched"
 
-    assert quickest(label) < 2 * QUICK_S
+    assert quickest(label) < reading_all
     assert len(seen) == 5
-    assert quickest(lambda: host.desk.undo("m", "eve")) < QUICK_S
+    assert quickest(lambda: host.desk.undo("m", "eve")) < reading_all / 2
 
 
-def test_page_and_api_say_how_many_at_least(host: Host) -> None:
-    """More than is counted is said to be more, on the page and in the API; neither takes long."""
+def test_page_and_api_say_how_many_at_least(host: Host, reading_all: float) -> None:
+    """More than is counted is said to be more, on the page and in the API; neither reads all of them."""
     browser = Browser(host.app, "ana")
     assert f"over {MOST_COUNTED:,} waiting" in told(browser.page)
     assert f"{MOST_COUNTED + 1:,}" not in told(browser.page)
     answer = browser.send("GET", "/api/review?model=m").json()
     assert (answer["waiting"], answer["more_waiting"]) == (MOST_COUNTED, True)
-    assert quickest(lambda: browser.send("GET", "/api/review?model=m")) < 2 * QUICK_S
-    assert quickest(lambda: browser.get("/review?model=m")) < 3 * QUICK_S
+    assert quickest(lambda: browser.send("GET", "/api/review?model=m")) < reading_all
+    assert quickest(lambda: browser.get("/review?model=m")) < reading_all
 
 
 def test_they_are_never_all_in_memory(host: Host) -> None:
